@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The policy as it was understood, in words: for ``idled --check`` and ``idlectl check``."""
+
+import sys
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from ..core.policy import Condition, Policy, Rule
+from ..core.span import format_span
+from .loader import load
+from .problems import ConfigError
+
+
+def check(main: Path) -> int:
+    """Print the policy of a file and its drop-ins to stdout, what is wrong with it to stderr; the exit code."""
+    try:
+        loaded = load(main)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        return 1
+    for problem in loaded.warnings:
+        print(f"warning: {problem}", file=sys.stderr)
+    for source in loaded.sources:
+        print(f"# {source.path}")
+    print("\n".join(lines(loaded.policy)))
+    return 0
+
+
+def lines(policy: Policy) -> Iterator[str]:
+    """One block for each rule, in the order in which they are asked."""
+    yield f"mode {policy.mode.value}"
+    for rule in policy.rules:
+        yield ""
+        yield f"{rule.name}:"
+        yield f"    matches  {_match(rule)}"
+        for key, value in rule.values.items():
+            yield f"    {key} = {_value(key, value)}"
+
+
+def _match(rule: Rule) -> str:
+    return ", ".join(_condition(condition) for condition in rule.match) or "every session"
+
+
+def _condition(condition: Condition) -> str:
+    values = " or ".join(_text(value) for value in condition.values)
+    return f"{'not ' if condition.negated else ''}{condition.key} {values}"
+
+
+def _value(key: str, value: Any) -> str:
+    if value is None:
+        return "off"
+    if isinstance(value, tuple):
+        return ", ".join(_value(key, item) for item in value) or "never"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return format_span(value)
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Enum):
+        return str(value.value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Which files make up the configuration, and reading them without trusting them.
+
+The main file, then the drop-ins by systemd's rules: files of the same name override each other (/etc over /run over
+/usr/lib), all sorted by name; a link to /dev/null hides one. A file is opened once and judged by what was opened: it
+must be a regular file of root (or of whoever runs this), which neither group nor others may write.
+"""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from .problems import ConfigError, Problem
+
+MAIN: Final = Path("/etc/idled/idled.toml")
+#: In order of precedence, the first over the others.
+_DROP_INS: Final = (Path("/etc/idled/conf.d"), Path("/run/idled/conf.d"), Path("/usr/lib/idled/conf.d"))
+_MOST_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file's path and text."""
+
+    path: str
+    text: str
+
+
+def read_all(main: Path) -> list[Source]:
+    """The main file and its drop-ins in the order in which they count. Raises ConfigError."""
+    return [_read(path) for path in (main, *drop_ins(main))]
+
+
+def drop_ins(main: Path) -> list[Path]:
+    """The drop-ins: of the usual folders for the usual main file, else of conf.d beside it."""
+    folders = _DROP_INS if main == MAIN else (main.parent / "conf.d",)
+    by_name: dict[str, Path] = {}
+    for folder in reversed(folders):
+        by_name |= {path.name: path for path in folder.glob("*.toml")}
+    return [path for _, path in sorted(by_name.items()) if not _hidden(path)]
+
+
+def _hidden(path: Path) -> bool:
+    try:
+        return path.samefile("/dev/null")
+    except OSError:
+        return False
+
+
+def _read(path: Path) -> Source:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        raise ConfigError([Problem(file=str(path), text=f"cannot be read: {error.strerror}")]) from None
+    with open(fd, "rb") as file:
+        problem = _distrust(os.fstat(fd))
+        if problem:
+            raise ConfigError([Problem(file=str(path), text=problem)])
+        try:
+            return Source(str(path), file.read(_MOST_BYTES).decode())
+        except UnicodeDecodeError as error:
+            text = f"byte {error.start} is not UTF-8, expected a TOML file in UTF-8"
+            raise ConfigError([Problem(file=str(path), text=text)]) from None
+
+
+def _distrust(status: os.stat_result) -> str:
+    """Why this file is not to be used; empty when it may be."""
+    if not stat.S_ISREG(status.st_mode):
+        return "is not a regular file"
+    if status.st_uid not in (0, os.geteuid()):
+        return f"belongs to uid {status.st_uid}, expected root (0)"
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        mode = stat.S_IMODE(status.st_mode)
+        return f"has mode {mode:04o}, expected no write access for group and others (chmod go-w)"
+    if status.st_size >= _MOST_BYTES:
+        return f"has {status.st_size} bytes, expected less than {_MOST_BYTES}"
+    return ""

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Every setting and match key there is, with what it takes. One table each; parser, hints and manual follow it."""
+
+import grp
+import ipaddress
+import pwd
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..core.model import Extent, Mode
+from ..core.span import SEC, SpanError, Usec, format_span, parse_span
+
+
+class Unfit(ValueError):
+    """A value is not what was expected; the message says what was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One key: what it does, how its value is read (Unfit when it cannot be), and an example for the manual."""
+
+    does: str
+    read: Callable[[Any], Any]
+    example: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatchKey:
+    """One key of a match. `suspect` says what is odd about a value that is not wrong."""
+
+    does: str
+    read: Callable[[Any], Any]
+    suspect: Callable[[Any], str] = lambda _value: ""
+
+
+def _span(value: Any) -> Usec:
+    expected = 'expected a time span such as "15min"'
+    if not isinstance(value, str):
+        raise Unfit(f"{expected}, in quotes")
+    if value.strip().startswith("-"):
+        raise Unfit(f"{expected}, not a negative one")
+    try:
+        span = parse_span(value)
+    except SpanError as error:
+        raise Unfit(f"{expected} ({error})") from None
+    if span < SEC:
+        raise Unfit(f"{expected}, at least 1s")
+    return span
+
+
+def _limit(value: Any) -> Usec | None:
+    if value == "off":
+        return None
+    try:
+        return _span(value)
+    except Unfit as error:
+        raise Unfit(f'{error}, or "off"') from None
+
+
+def _spans(value: Any) -> tuple[Usec, ...]:
+    if not isinstance(value, list):
+        raise Unfit('expected a list of time spans such as ["2min", "30s"]')
+    return tuple(sorted({_span(item) for item in value}, reverse=True))
+
+
+def _one_of(kind: type[Extent] | type[Mode]) -> Callable[[Any], Any]:
+    names = [member.value for member in kind]
+
+    def read(value: Any) -> Any:
+        if value not in names:
+            raise Unfit("expected one of " + ", ".join(f'"{name}"' for name in names))
+        return kind(value)
+
+    return read
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise Unfit("expected a name in quotes")
+    return value
+
+
+def _network(value: Any) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    expected = 'expected an address or network such as "10.8.0.0/16"'
+    if not isinstance(value, str):
+        raise Unfit(expected)
+    try:
+        return ipaddress.ip_network(value)
+    except ValueError as error:
+        raise Unfit(f"{expected} ({error})") from None
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise Unfit("expected true or false")
+    return value
+
+
+def _unknown(find: Callable[[str], Any], what: str) -> Callable[[Any], str]:
+    def suspect(name: str) -> str:
+        try:
+            find(name)
+        except KeyError:
+            return f"no such {what} on this machine"
+        return ""
+
+    return suspect
+
+
+read_mode: Final = _one_of(Mode)
+
+SETTINGS: Final[Mapping[str, Setting]] = {
+    "idle_timeout": Setting(does="End the session after this time without activity.", read=_limit, example='"15min"'),
+    "absolute_timeout": Setting(
+        does="End the session this time after it was opened, active or not.", read=_limit, example='"12h"'
+    ),
+    "warn_before": Setting(
+        does="Warn the person this long before an end, once for each.", read=_spans, example='["2min", "30s"]'
+    ),
+    "end": Setting(
+        does="What goes: the connection with its terminals, the whole session, or all of the user.",
+        read=_one_of(Extent),
+        example='"session"',
+    ),
+    "kill_after": Setting(
+        does="How long processes may take to go after SIGHUP before they get SIGKILL.", read=_span, example='"5s"'
+    ),
+}
+
+MATCH: Final[Mapping[str, MatchKey]] = {
+    "user": MatchKey(does="the user's name", read=_name, suspect=_unknown(pwd.getpwnam, "user")),
+    "group": MatchKey(does="a group of the user, primary or not", read=_name, suspect=_unknown(grp.getgrnam, "group")),
+    "service": MatchKey(does="the PAM service, such as sshd or login", read=_name),
+    "remote": MatchKey(does="the address the person comes from", read=_network),
+    "tty": MatchKey(does="a pattern for one of the session's terminals, such as tty*", read=_name),
+    "terminal": MatchKey(does="whether the session has a terminal", read=_truth),
+}
+
+
+def fits(limits: Mapping[str, Any]) -> str:
+    """What is odd about the values of one block together; empty when nothing is."""
+    for key in ("idle_timeout", "absolute_timeout"):
+        timeout = limits.get(key)
+        if timeout is None:
+            continue
+        late = [lead for lead in limits.get("warn_before", ()) if lead >= timeout]
+        if late:
+            said = ", ".join(format_span(lead) for lead in late)
+            return (
+                f"warn_before {said} leaves no time before a {key} of {format_span(timeout)}; no such warning is given"
+            )
+    return ""

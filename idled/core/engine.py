@@ -1,0 +1,424 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The engine: events and the present moment in, actions and the next deadline out.
+
+It keeps the sessions, asks `timing` what is due, and turns that into actions; it does nothing itself. Whoever drives
+it calls `handle` with each event, carries out what comes back, and calls again with `Woken` when `deadline` has come.
+A look (`LookAt`) is answered with `Looked` before the session is decided on: nobody is ended unseen.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from . import timing
+from .activity import follow
+from .events import (
+    Action,
+    Closed,
+    Ending,
+    Event,
+    Forget,
+    Gone,
+    HangUp,
+    Kill,
+    Kind,
+    LookAt,
+    Looked,
+    Memory,
+    Opened,
+    Record,
+    Release,
+    Reloaded,
+    Remember,
+    Restored,
+    Scanned,
+    Stepped,
+    Survived,
+    Track,
+    Warn,
+    Withdraw,
+    Woken,
+)
+from .model import Extent, Limits, Mode, Reason, Session, SessionId
+from .policy import Policy
+from .span import Usec
+
+
+@dataclass(slots=True)
+class _Watch:
+    """One session under watch; `memory` is what must survive, the rest can be found again."""
+
+    memory: Memory
+    limits: Limits
+    observed: bool = False
+    looking: bool = False
+    next_at: Usec | None = None
+    survivors: tuple[str, ...] = ()
+
+    @property
+    def session(self) -> Session:
+        return self.memory.session
+
+    @property
+    def terminals(self) -> tuple[str, ...]:
+        names = {terminal.name for terminal in self.memory.trace.terminals} | {self.session.tty}
+        return tuple(sorted(names - {""}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """How a session stands, for whoever asks."""
+
+    session: Session
+    limits: Limits
+    terminals: tuple[str, ...]
+    observed: bool
+    idle: Usec
+    age: Usec
+    ending: Reason | None
+    warned: bool
+    due_at: Usec | None  # when the earlier of its limits ends it
+    reason: Reason | None  # which one that is
+    warn_at: Usec | None  # when it will be warned of that next
+
+
+class Engine:
+    """All sessions and what is due for them."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self._watches: dict[SessionId, _Watch] = {}
+        self._queue: list[tuple[Usec, SessionId]] = []  # a heap; entries that no longer hold are skipped
+        self._actions: list[Action] = []
+
+    @property
+    def deadline(self) -> Usec | None:
+        """The next moment at which to call with `Woken`."""
+        self._drop_stale()
+        return self._queue[0][0] if self._queue else None
+
+    def __contains__(self, session: SessionId) -> bool:
+        return session in self._watches
+
+    def sessions(self) -> list[Session]:
+        """All sessions that are not over."""
+        return [watch.session for watch in self._watches.values()]
+
+    def handle(self, event: Event, now: Usec) -> list[Action]:
+        """What is to be done, in this order, now that the event has happened."""
+        self._actions = []
+        _HANDLERS[type(event)](self, event, now)
+        return self._actions
+
+    def status(self, session: SessionId, now: Usec) -> Status | None:
+        """How it stands; None when it is not, or no longer, under watch."""
+        watch = self._watches.get(session)
+        return None if watch is None else _status(watch, self.policy.mode, now)
+
+    # How sessions come and go
+
+    def _opened(self, event: Opened, now: Usec) -> None:
+        watch = self._watches.get(event.session.id)
+        if watch is not None:
+            watch.memory = replace(watch.memory, session=event.session)
+            self._set_limits(watch, None)
+        else:
+            watch = self._watch(Memory.of_new(event.session))
+            self._record(Kind.SESSION_OPENED, watch, now)
+            self._set_limits(watch, now if event.found else None, first=True)
+        self._look(watch)
+
+    def _restored(self, event: Restored, now: Usec) -> None:
+        watch = self._watch(event.memory)
+        self._set_limits(watch, now)
+        ending = watch.memory.ending
+        if ending is None:
+            self._look(watch)
+            return
+        limit = watch.limits.timeout(ending.reason)
+        self._do(HangUp(id=watch.session.id, extent=watch.limits.end, reason=ending.reason, limit=limit))
+        self._schedule(watch, now)
+
+    def _closed(self, event: Closed, now: Usec) -> None:
+        watch = self._watches.get(event.id)
+        if watch is not None and watch.memory.ending is None:
+            self._record(Kind.SESSION_CLOSED, watch, now)
+            self._drop(watch)
+
+    def _watch(self, memory: Memory) -> _Watch:
+        watch = _Watch(memory=memory, limits=Limits())
+        watch.observed = bool(memory.trace.terminals)
+        self._watches[memory.session.id] = watch
+        return watch
+
+    def _drop(self, watch: _Watch) -> None:
+        del self._watches[watch.session.id]
+        self._do(Forget(id=watch.session.id))
+
+    # What is seen, and what follows from it
+
+    def _looked(self, event: Looked, now: Usec) -> None:
+        watch = self._watches.get(event.id)
+        if watch is None:
+            return
+        watch.looking = False
+        terminals = watch.terminals
+        if event.look is None:
+            watch.observed = False
+            watch.memory = replace(watch.memory, trace=replace(watch.memory.trace, at=now))
+        else:
+            active_until = watch.memory.trace.active_until
+            watch.memory = replace(watch.memory, trace=follow(watch.memory.trace, event.look))
+            watch.observed = bool(event.look.terminals)
+            if watch.memory.trace.active_until > active_until:
+                self._track(watch, Reason.IDLE, noted=False)
+        if watch.terminals != terminals:
+            self._set_limits(watch, None)
+        if watch.memory.ending is None:
+            self._decide(watch, now)
+        self._schedule(watch)
+
+    def _decide(self, watch: _Watch, now: Usec) -> None:
+        for reason in timing.LIMITED:
+            due = timing.due_at(watch.memory, watch.limits, reason, watch.observed)
+            if timing.warning_is_void(watch.memory.track(reason), due, now):
+                self._track(watch, reason, warned=None)
+                self._do(Withdraw(id=watch.session.id))
+                self._record(Kind.WARNING_CLEARED, watch, now, reason=reason)
+        overdue = self._first_due(watch)
+        if overdue is not None and overdue[0] <= now:
+            self._overdue(watch, *overdue, now)
+        elif self.policy.mode is Mode.ENFORCE:
+            for reason in timing.LIMITED:
+                self._warn(watch, reason, now)
+
+    def _first_due(self, watch: _Watch) -> tuple[Usec, Reason] | None:
+        dues = [
+            (due, reason)
+            for reason in timing.LIMITED
+            if (due := timing.due_at(watch.memory, watch.limits, reason, watch.observed)) is not None
+            and not watch.memory.track(reason).noted
+        ]
+        return min(dues, key=lambda pair: pair[0], default=None)
+
+    def _overdue(self, watch: _Watch, due: Usec, reason: Reason, now: Usec) -> None:
+        if self.policy.mode is Mode.OBSERVE:
+            self._track(watch, reason, noted=True)
+            self._record(Kind.WOULD_END, watch, now, reason=reason, late=now - due)
+            return
+        self._end(watch, reason, due, now)
+        if watch.limits.end is Extent.USER:
+            for other in list(self._watches.values()):
+                if other.session.uid == watch.session.uid and other.memory.ending is None:
+                    self._end(other, Reason.USER, now, now)
+                    self._schedule(other)
+
+    def _warn(self, watch: _Watch, reason: Reason, now: Usec) -> None:
+        due = timing.due_at(watch.memory, watch.limits, reason, watch.observed)
+        limit = watch.limits.timeout(reason)
+        if due is None or limit is None:
+            return
+        lead = timing.lead_reached(watch.memory.track(reason), watch.limits.leads(reason), due, now)
+        if lead is not None:
+            self._track(watch, reason, warned=lead)
+            self._do(Warn(id=watch.session.id, reason=reason, ends_at=due, limit=limit))
+            self._record(Kind.WARNED, watch, now, reason=reason, ends_in=due - now)
+
+    # How it ends
+
+    def _end(self, watch: _Watch, reason: Reason, due: Usec, now: Usec) -> None:
+        watch.memory = replace(watch.memory, ending=Ending(reason=reason, due_at=due, started_at=now))
+        limit = watch.limits.timeout(reason)
+        self._do(Remember(memory=watch.memory))
+        self._do(HangUp(id=watch.session.id, extent=watch.limits.end, reason=reason, limit=limit))
+
+    def _kill(self, watch: _Watch, ending: Ending, now: Usec) -> None:
+        killed_at = now if ending.killed_at is None else ending.killed_at
+        failed = now - killed_at >= timing.FAILED_AFTER
+        if failed and not ending.failed:
+            self._record(
+                Kind.END_FAILED,
+                watch,
+                now,
+                reason=ending.reason,
+                took=now - ending.started_at,
+                survivors=watch.survivors,
+            )
+        watch.memory = replace(watch.memory, ending=replace(ending, killed_at=killed_at, failed=failed))
+        self._do(Kill(id=watch.session.id, extent=watch.limits.end))
+        self._schedule(watch, now)
+
+    def _survived(self, event: Survived, now: Usec) -> None:
+        watch = self._watches.get(event.id)
+        ending = watch.memory.ending if watch else None
+        if watch is None or ending is None:
+            return
+        watch.survivors = event.processes
+        if not ending.escalated:
+            watch.memory = replace(watch.memory, ending=replace(ending, escalated=True))
+            self._do(Remember(memory=watch.memory))
+            took = now - ending.started_at
+            self._record(Kind.END_ESCALATED, watch, now, reason=ending.reason, took=took, survivors=event.processes)
+
+    def _gone(self, event: Gone, now: Usec) -> None:
+        watch = self._watches.get(event.id)
+        ending = watch.memory.ending if watch else None
+        if watch is None or ending is None:
+            return
+        self._do(Release(id=event.id, extent=watch.limits.end))
+        self._record(
+            Kind.ENDED,
+            watch,
+            now,
+            reason=ending.reason,
+            late=ending.started_at - ending.due_at,
+            took=now - ending.started_at,
+            survivors=(),
+        )
+        self._drop(watch)
+
+    # What comes from outside of any session
+
+    def _reloaded(self, event: Reloaded, now: Usec) -> None:
+        self.policy = event.policy
+        for watch in self._watches.values():
+            if self.policy.mode is Mode.ENFORCE:
+                self._track(watch, Reason.IDLE, noted=False)
+                self._track(watch, Reason.ABSOLUTE, noted=False)
+            self._set_limits(watch, now)
+            if watch.memory.ending is None:
+                self._look(watch)
+
+    def _stepped(self, event: Stepped, _now: Usec) -> None:
+        self._do(Record(kind=Kind.CLOCK_STEPPED, late=event.by))
+        self._look_at(self._watches.values())
+
+    def _scanned(self, _event: Scanned, _now: Usec) -> None:
+        self._look_at(watch for watch in self._watches.values() if not watch.observed or watch.memory.idle.noted)
+
+    def _woken(self, _event: Woken, now: Usec) -> None:
+        self._drop_stale()
+        while self._queue and self._queue[0][0] <= now:
+            watch = self._watches[heapq.heappop(self._queue)[1]]
+            watch.next_at = None
+            if watch.memory.ending is not None:
+                self._kill(watch, watch.memory.ending, now)
+            else:
+                self._look(watch)
+            self._drop_stale()
+
+    # Bookkeeping
+
+    def _set_limits(self, watch: _Watch, now: Usec | None, *, first: bool = False) -> None:
+        """Ask the policy anew. `now`: limits that are tighter than before leave a respite from then on (T7)."""
+        limits = self.policy.limits(watch.session, watch.terminals)
+        changed = first or limits != watch.limits
+        watch.limits = limits
+        for reason in timing.LIMITED:
+            track = timing.put_in_force(
+                watch.memory.track(reason),
+                limits,
+                reason,
+                enforce=self.policy.mode is Mode.ENFORCE,
+                due=timing.due_at(watch.memory, limits, reason, observed=True),
+                now=now,
+            )
+            watch.memory = watch.memory.with_track(reason, track)
+        if changed:
+            self._do(Record(kind=Kind.LIMITS_SET, session=watch.session, limits=limits))
+
+    def _look_at(self, watches: Iterable[_Watch]) -> None:
+        for watch in watches:
+            if watch.memory.ending is None:
+                self._look(watch)
+
+    def _look(self, watch: _Watch) -> None:
+        if not watch.looking:
+            watch.looking = True
+            self._do(LookAt(id=watch.session.id))
+
+    def _track(self, watch: _Watch, reason: Reason, **changes: Any) -> None:
+        track: Track = replace(watch.memory.track(reason), **changes)
+        watch.memory = watch.memory.with_track(reason, track)
+
+    def _schedule(self, watch: _Watch, now: Usec = 0) -> None:
+        """Set the next moment at which it must be looked at, and have everything written down."""
+        ending = watch.memory.ending
+        if ending is not None:
+            at: Usec | None = timing.next_kill_at(ending, watch.limits, now)
+        else:
+            at = timing.next_at(watch.memory, watch.limits, self.policy.mode, watch.observed)
+        self._do(Remember(memory=watch.memory))
+        self._schedule_at(watch, at)
+
+    def _schedule_at(self, watch: _Watch, at: Usec | None) -> None:
+        if at != watch.next_at:
+            watch.next_at = at
+            if at is not None:
+                heapq.heappush(self._queue, (at, watch.session.id))
+
+    def _drop_stale(self) -> None:
+        while self._queue:
+            at, session = self._queue[0]
+            watch = self._watches.get(session)
+            if watch is not None and watch.next_at == at:
+                return
+            heapq.heappop(self._queue)
+
+    def _do(self, action: Action) -> None:
+        self._actions.append(action)
+
+    def _record(self, kind: Kind, watch: _Watch, now: Usec, **fields: Any) -> None:
+        trace = watch.memory.trace
+        self._do(
+            Record(
+                kind=kind,
+                session=watch.session,
+                limits=watch.limits,
+                idle=max(0, now - trace.active_until) if watch.observed else None,
+                age=now - watch.session.opened_at,
+                terminals=tuple(terminal.name for terminal in trace.terminals),
+                **fields,
+            )
+        )
+
+
+_HANDLERS: Final[dict[type[Any], Callable[[Engine, Any, Usec], None]]] = {
+    Opened: Engine._opened,
+    Restored: Engine._restored,
+    Looked: Engine._looked,
+    Closed: Engine._closed,
+    Gone: Engine._gone,
+    Survived: Engine._survived,
+    Reloaded: Engine._reloaded,
+    Stepped: Engine._stepped,
+    Scanned: Engine._scanned,
+    Woken: Engine._woken,
+}
+
+
+def _status(watch: _Watch, mode: Mode, now: Usec) -> Status:
+    memory, limits = watch.memory, watch.limits
+    dues = {
+        reason: due
+        for reason in timing.LIMITED
+        if (due := timing.due_at(memory, limits, reason, watch.observed)) is not None
+    }
+    reason = min(dues, key=lambda key: dues[key], default=None)
+    lead = None
+    if reason is not None and mode is Mode.ENFORCE:
+        lead = timing.pending_lead(memory.track(reason), limits.leads(reason))
+    return Status(
+        session=watch.session,
+        limits=limits,
+        terminals=tuple(terminal.name for terminal in memory.trace.terminals),
+        observed=watch.observed,
+        idle=max(0, now - memory.trace.active_until),
+        age=now - watch.session.opened_at,
+        ending=memory.ending.reason if memory.ending else None,
+        warned=reason is not None and memory.track(reason).warned is not None,
+        due_at=dues[reason] if reason is not None else None,
+        reason=reason,
+        warn_at=dues[reason] - lead if reason is not None and lead is not None else None,
+    )

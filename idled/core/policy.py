@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What the administrator wrote, frozen: rules in order, the first that sets a value gives it.
+
+How it is read from files, and every complaint about it, is not here but in ``config``.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Any, Final, TypeAlias
+
+from .model import Limits, Mode, Session
+
+Network: TypeAlias = IPv4Network | IPv6Network
+#: Names of terminals without /dev/.
+Terminals: TypeAlias = tuple[str, ...]
+
+#: The name under which values of [defaults] appear as origin.
+DEFAULTS: Final = "defaults"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One key of a match: any of its values, or with `negated` none of them."""
+
+    key: str
+    values: tuple[Any, ...]
+    negated: bool = False
+
+    def holds(self, session: Session, terminals: Terminals) -> bool:
+        """Whether it is true of the session, which has these terminals just now."""
+        test = _TESTS[self.key]
+        return any(test(session, terminals, value) for value in self.values) != self.negated
+
+
+def _remote(session: Session, _terminals: Terminals, network: Network) -> bool:
+    try:
+        address = ip_address(session.remote.partition("%")[0])
+    except ValueError:  # a host name, or none: it is in no network
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address) in network
+
+
+_TESTS: Final[Mapping[str, Callable[[Session, Terminals, Any], bool]]] = {
+    "user": lambda session, _, value: session.user == value,
+    "group": lambda session, _, value: value in session.groups,
+    "service": lambda session, _, value: session.service == value,
+    "remote": _remote,
+    "tty": lambda _, terminals, value: any(fnmatchcase(name, value.removeprefix("/dev/")) for name in terminals),
+    "terminal": lambda _, terminals, value: bool(terminals) == value,
+}
+
+#: The keys a match may have, each also with ``not_`` before it.
+MATCH_KEYS: Final = tuple(_TESTS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One block of policy: what it matches and which values it sets (keyed as the fields of `Limits`)."""
+
+    name: str
+    match: tuple[Condition, ...] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def matches(self, session: Session, terminals: Terminals) -> bool:
+        """All conditions hold."""
+        return all(condition.holds(session, terminals) for condition in self.match)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The whole policy. `rules` ends with the defaults, a rule that matches everything."""
+
+    mode: Mode = Mode.OBSERVE
+    rules: tuple[Rule, ...] = ()
+
+    def limits(self, session: Session, terminals: Terminals) -> Limits:
+        """The limits of a session, each value with the rule it came from."""
+        values: dict[str, Any] = {}
+        origin: dict[str, str] = {}
+        for rule in self.rules:
+            if rule.matches(session, terminals):
+                for key in rule.values.keys() - values.keys():
+                    values[key] = rule.values[key]
+                    origin[key] = rule.name
+        return Limits(**values, origin=origin)
+
+    def wants_groups(self) -> bool:
+        """Whether any rule asks for groups, whose look-up may go over a network."""
+        return any(condition.key == "group" for rule in self.rules for condition in rule.match)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""When something is due for a session. Every rule of time is here, and nothing else.
+
+T1. The idle timeout is due at ``active_until + idle_timeout``, the absolute timeout at ``opened_at +
+    absolute_timeout``. The earlier one ends the session.
+T2. The idle timeout is due only while activity can be observed.
+T3. Before each of the two the person is warned once at each lead time. Where several lead times have passed at once
+    (the machine slept, limits changed), one warning stands for all of them.
+T4. Lead times that are not shorter than the limit are left out: nobody is warned while typing.
+T5. A warning is withdrawn when its moment has come to lie in the future again: the person came back, or the limit grew.
+T6. While a warning of the idle timeout stands, the session is looked at every second, so that who comes back is told.
+T7. A limit that the administrator sets or shortens for a session already open ends it no earlier than the longest
+    lead time after that change, so that it is warned; nothing that a user does starts that respite.
+T8. What is overdue ends at once. Who could not be warned because the machine slept is not warned belatedly.
+T9. In observe mode nobody is warned; each deadline is noted once, and again after new activity.
+T10. A session that shows no terminal is looked at again before its idle timeout could end it, at least each minute.
+T11. An end begins with SIGHUP; what is left ``kill_after`` later gets SIGKILL, again each second until nothing is
+    left; after 10 s of that the failure is recorded and tried again every 5 s, for ever.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from .events import Ending, Memory, Track
+from .model import Limits, Mode, Reason
+from .span import MIN, SEC, Usec
+
+LIMITED: Final = (Reason.IDLE, Reason.ABSOLUTE)
+
+WARNED_LOOK: Final = SEC
+UNOBSERVED_LOOK: Final = MIN
+KILL_AGAIN: Final = SEC
+FAILED_AFTER: Final = 10 * SEC
+FAILED_AGAIN: Final = 5 * SEC
+
+
+def due_at(memory: Memory, limits: Limits, reason: Reason, observed: bool) -> Usec | None:
+    """When the session is to be ended by this limit; None: never (T1, T2, T7)."""
+    timeout = limits.timeout(reason)
+    if timeout is None or (reason is Reason.IDLE and not observed):
+        return None
+    since = memory.trace.active_until if reason is Reason.IDLE else memory.session.opened_at
+    return max(since + timeout, memory.track(reason).not_before)
+
+
+def pending_lead(track: Track, leads: tuple[Usec, ...]) -> Usec | None:
+    """The lead time of the next warning; None when all have been given (T3, T4)."""
+    return next((lead for lead in leads if track.warned is None or lead < track.warned), None)
+
+
+def lead_reached(track: Track, leads: tuple[Usec, ...], due: Usec, now: Usec) -> Usec | None:
+    """The shortest lead time that has passed and was not warned of (T3)."""
+    passed = [lead for lead in leads if due - lead <= now and (track.warned is None or lead < track.warned)]
+    return min(passed, default=None)
+
+
+def warning_is_void(track: Track, due: Usec | None, now: Usec) -> bool:
+    """Whether a warning stands that should not (T5)."""
+    return track.warned is not None and (due is None or due - track.warned > now)
+
+
+def next_at(memory: Memory, limits: Limits, mode: Mode, observed: bool) -> Usec | None:
+    """The next moment at which the session must be looked at; None: not before something changes.
+
+    Of a session that is being ended `next_kill_at` tells instead.
+    """
+    looked_at = memory.trace.at
+    moments: list[Usec] = []
+    for reason in LIMITED:
+        due, track = due_at(memory, limits, reason, observed), memory.track(reason)
+        if due is not None and not track.noted:
+            lead = pending_lead(track, limits.leads(reason)) if mode is Mode.ENFORCE else None
+            moments.append(due - (lead or 0))
+    if memory.idle.warned is not None:
+        moments.append(looked_at + WARNED_LOOK)
+    if limits.idle_timeout is not None and not observed:
+        lead = max(limits.leads(Reason.IDLE), default=0)
+        moments.append(looked_at + min(limits.idle_timeout - lead, UNOBSERVED_LOOK))
+    return min(moments, default=None)
+
+
+def next_kill_at(ending: Ending, limits: Limits, now: Usec) -> Usec:
+    """When SIGKILL is sent (again), asked for at `now` (T11)."""
+    if ending.killed_at is None:
+        return ending.started_at + limits.kill_after
+    return now + (FAILED_AGAIN if ending.failed else KILL_AGAIN)
+
+
+def put_in_force(
+    track: Track, limits: Limits, reason: Reason, *, enforce: bool, due: Usec | None, now: Usec | None
+) -> Track:
+    """The track of a limit under new limits (T7). `now` is None where there is no respite to be given."""
+    timeout = limits.timeout(reason) if enforce else None
+    tighter = timeout is not None and (track.timeout is None or timeout < track.timeout)
+    track = replace(track, timeout=timeout)
+    respite = max(limits.leads(reason), default=0)
+    if now is None or due is None or not tighter or due >= now + respite:
+        return track
+    return replace(track, not_before=now + respite)

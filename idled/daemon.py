@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The daemon: from its arguments to its end. It wires the parts together and decides nothing itself."""
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+from systemd import daemon as systemd
+
+from . import __version__, clock, procfs, words
+from .config import describe
+from .config.files import MAIN
+from .config.store import Store
+from .core import events
+from .core.engine import Engine
+from .core.events import Kind, Record
+from .core.span import SEC, Usec
+from .hands import Hands
+from .journal import Journal
+from .reception import Reception
+from .sources import sshd, utmp
+from .sources.registrations import Registrations
+from .state import State
+
+_SCAN_EVERY: Final[Usec] = 60 * SEC
+_REFUSALS_EVERY: Final[Usec] = SEC
+_EX_SOFTWARE: Final = 70
+
+
+class Daemon:
+    """One running daemon."""
+
+    def __init__(self, store: Store, runtime: Path) -> None:
+        self._store = store
+        self._journal = Journal()
+        policy, records = store.start()
+        for record in records:
+            self._journal.write(record)
+        self._stop = asyncio.Event()
+        self._exit_code = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._refused, self._refused_at = 0, 0
+        self._steps = clock.StepWatch()
+        self._engine = Engine(policy)
+        self._hands = Hands(
+            engine=self._engine, journal=self._journal, state=State(runtime / "sessions"), start=self._start
+        )
+        self._hands.registry.wants_groups = policy.wants_groups()
+        self._reception = Reception(self._hands, self._refuse)
+
+    async def run(self, pam: socket.socket, varlink: socket.socket) -> int:
+        """Enforce until told to stop; the exit code."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        loop.add_signal_handler(signal.SIGINT, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_reader(self._hands.fileno(), self._hands.wake)
+        loop.add_reader(self._steps.fileno(), self._stepped)
+        self._hands.recall(procfs.boot_id())
+        self._start(self._hands.logind.run())
+        await self._hands.logind.first_listed.wait()
+        await self._scan()
+        self._start(Registrations(pam, self._reception.register, self._refuse).run())
+        service = await self._reception.service().listen(varlink)
+        self._start(self._scan_again())
+        self._start(self._watchdog())
+        self._journal.write(Record(kind=Kind.STARTED, note=f"version {__version__}, {self._summary()}"))
+        systemd.notify(f"READY=1\nSTATUS={self._summary()}")
+        await self._stop.wait()
+        systemd.notify("STOPPING=1")
+        self._journal.write(Record(kind=Kind.STOPPING))
+        service.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        return self._exit_code
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        """A part that fails takes the daemon down; systemd starts it anew, and it goes on with what it remembers."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._journal.write(Record(kind=Kind.TROUBLE, note=f"internal error, exiting to be restarted: {error!r}"))
+            self._exit_code = _EX_SOFTWARE
+            self._stop.set()
+
+    def _summary(self) -> str:
+        count = len(self._engine.sessions())
+        return f"{self._engine.policy.mode.value} mode, {count} session{'' if count == 1 else 's'}"
+
+    async def _watchdog(self) -> None:
+        """Tell systemd that the event loop still turns, twice in the time it allows."""
+        usec = int(os.environ.get("WATCHDOG_USEC", "0"))
+        while usec:
+            systemd.notify(f"WATCHDOG=1\nSTATUS={self._summary()}")
+            await asyncio.sleep(usec / 2 / SEC)
+
+    async def _scan(self) -> None:
+        """The safety net: see what no source told of in time."""
+        registry, logind = self._hands.registry, self._hands.logind
+        if logind.connected:
+            await logind.relist()
+        else:
+            for sighting in sshd.sightings():
+                await registry.see(sighting)
+        for sighting in utmp.sightings(utmp.read(), self._refuse):
+            if registry.around(sighting.pid) is None:
+                await registry.see(sighting)
+        await registry.groups_again()
+
+    async def _scan_again(self) -> None:
+        while True:
+            await asyncio.sleep(_SCAN_EVERY / SEC)
+            await self._scan()
+            self._hands.handle(events.Scanned())
+
+    def _stepped(self) -> None:
+        by = self._steps.step()
+        if by is not None:
+            self._hands.handle(events.Stepped(by=by))
+
+    def _reload(self) -> None:
+        systemd.notify("RELOADING=1")
+        policy, records = self._store.reload()
+        for record in records:
+            self._journal.write(record)
+        if policy is not None:
+            self._hands.registry.wants_groups = policy.wants_groups()
+            self._hands.handle(events.Reloaded(policy=policy))
+        systemd.notify(f"READY=1\nSTATUS={self._summary()}")
+
+    def _refuse(self, what: str) -> None:
+        """Bad input from outside: counted, and recorded at most once a second."""
+        self._refused += 1
+        now = clock.now()
+        if now - self._refused_at >= _REFUSALS_EVERY:
+            others = f" ({self._refused - 1} more since the last record)" if self._refused > 1 else ""
+            self._journal.write(Record(kind=Kind.INPUT_REFUSED, note=words.clean(what) + others))
+            self._refused, self._refused_at = 0, now
+
+
+def sockets(runtime: Path) -> tuple[socket.socket, socket.socket]:
+    """The PAM socket and the control socket: systemd's where it passes them, else our own."""
+    names = {name: fd for fd, name in systemd.listen_fds_with_names().items()}
+    if "pam" in names and "varlink" in names:
+        return socket.socket(fileno=names["pam"]), socket.socket(fileno=names["varlink"])
+    runtime.mkdir(mode=0o755, parents=True, exist_ok=True)
+    pam = _listen(runtime / "pam", socket.SOCK_SEQPACKET, 0o600)
+    return pam, _listen(runtime / "io.idled", socket.SOCK_STREAM, 0o666)
+
+
+def _listen(path: Path, kind: socket.SocketKind, mode: int) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, kind)
+    before = os.umask(0o777 & ~mode)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(before)
+    listener.listen(socket.SOMAXCONN)
+    return listener
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command ``idled``."""
+    parser = argparse.ArgumentParser(
+        prog="idled", description="End terminal and SSH sessions that are idle or open for too long."
+    )
+    parser.add_argument("--config", type=Path, default=MAIN, metavar="PATH", help=f"the policy (default {MAIN})")
+    parser.add_argument("--check", action="store_true", help="print the policy as it is understood, and exit")
+    parser.add_argument("--observe", action="store_true", help="end nobody, whatever the policy says; only log")
+    parser.add_argument("--version", action="version", version=f"idled {__version__}")
+    options = parser.parse_args(argv)
+    if options.check:
+        return describe.check(options.config)
+    if os.geteuid() != 0:
+        print("idled: must run as root: it reads other users' terminals and ends their processes", file=sys.stderr)
+        return 1
+    os.umask(0o077)
+    runtime = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/idled"))
+    store = Store(options.config, Path(os.environ.get("STATE_DIRECTORY", "/var/lib/idled")), observe=options.observe)
+    return asyncio.run(_run(store, runtime))
+
+
+async def _run(store: Store, runtime: Path) -> int:
+    pam, varlink = sockets(runtime)
+    return await Daemon(store, runtime).run(pam, varlink)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

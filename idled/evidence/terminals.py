@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What is to be seen of a session's terminals: their stamps, and what was typed and not yet read.
+
+Only terminals that belong to the session's user count. A pty of another owner inside the session (sudo makes one)
+is fed from one of the user's, so nothing is lost; and a terminal of somebody else is not looked at.
+"""
+
+import fcntl
+import os
+import stat
+import struct
+import termios
+from contextlib import suppress
+
+from ..core.activity import TerminalLook
+
+
+def look(terminals: dict[int, str], uid: int) -> tuple[TerminalLook, ...]:
+    """One look at each of the terminals (name by device number) that are the user's own."""
+    found = (_look_at(device, name, uid) for device, name in sorted(terminals.items()))
+    return tuple(terminal for terminal in found if terminal is not None)
+
+
+def _look_at(device: int, name: str, uid: int) -> TerminalLook | None:
+    try:
+        status = os.stat(f"/dev/{name}", follow_symlinks=False)
+    except OSError:
+        return None
+    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != device or status.st_uid != uid:
+        return None
+    return TerminalLook(
+        name=name,
+        device=device,
+        atime=status.st_atime_ns // 1000,
+        ctime=status.st_ctime_ns // 1000,
+        queued=_queued(name, device),
+    )
+
+
+def _queued(name: str, device: int) -> int:
+    """Bytes waiting to be read (TIOCINQ); 0 when that cannot be told. Reads nothing and never blocks."""
+    with suppress(OSError):
+        fd = os.open(f"/dev/{name}", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            if os.fstat(fd).st_rdev == device:
+                answer = fcntl.ioctl(fd, termios.TIOCINQ, b"\0\0\0\0")
+                return max(0, int(struct.unpack("i", answer)[0]))
+        finally:
+            os.close(fd)
+    return 0

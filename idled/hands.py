@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Carrying out what the engine decides: one method for each action, each short, none that waits.
+
+What an action finds out goes back to the engine as an event. When to do what is decided in ``core``; how a terminal is
+written on or a process killed stands in ``actions`` and ``evidence``.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from . import clock, words
+from .actions import end, warn
+from .core import events
+from .core.activity import Look
+from .core.engine import Engine
+from .core.events import Action, Event, Kind, Record
+from .core.model import Extent, SessionId
+from .evidence import terminals as evidence
+from .journal import Journal
+from .members import Handle, terminals
+from .sources.logind import Logind
+from .sources.registry import Registry
+from .state import State
+
+
+class Hands:
+    """Gives events to the engine, and does what it answers. `start` runs a coroutine beside."""
+
+    def __init__(
+        self, *, engine: Engine, journal: Journal, state: State, start: Callable[[Coroutine[Any, Any, None]], None]
+    ) -> None:
+        self.engine = engine
+        self._journal = journal
+        self._state = state
+        self._start = start
+        self._alarm = clock.Alarm()
+        self.registry = Registry(self._opened, self._closed)
+        self.logind = Logind(self.registry.see, self._trouble)
+
+    def fileno(self) -> int:
+        """Readable when `wake` is to be called."""
+        return self._alarm.fileno()
+
+    def wake(self) -> None:
+        """The engine's deadline has come."""
+        self._alarm.clear()
+        self.handle(events.Woken())
+
+    def handle(self, event: Event) -> None:
+        """Give the engine an event, do what it says and what follows from that, until it is content."""
+        queue = [event]
+        while queue:
+            for action in self.engine.handle(queue.pop(0), clock.now()):
+                answer = _PERFORM[type(action)](self, action)
+                if answer is not None:
+                    queue.append(answer)
+        self._alarm.set(self.engine.deadline)
+
+    def look_again(self, session: SessionId) -> None:
+        """Take a look out of turn, for whoever wants to know now."""
+        self.handle(self._look(events.LookAt(id=session)))
+
+    def recall(self, boot: str) -> None:
+        """Go on where the daemon before this one stopped."""
+        for recalled in self._state.recall(boot):
+            if isinstance(recalled, str):
+                self._trouble(recalled)
+                continue
+            memory, handle = recalled
+            alive = self.registry.adopt(handle)
+            self.handle(events.Restored(memory=memory))
+            if not alive:
+                self._closed(handle.session.id)
+
+    def _opened(self, session: Any, found: bool) -> None:
+        self.handle(events.Opened(session=session, found=found))
+
+    def _closed(self, session: SessionId) -> None:
+        self.handle(events.Closed(id=session))
+
+    def _trouble(self, what: str) -> None:
+        self._journal.write(Record(kind=Kind.TROUBLE, note=what))
+
+    # One method for each action
+
+    def _look(self, action: events.LookAt) -> Event:
+        handle = self.registry.get(action.id)
+        return events.Looked(id=action.id, look=None if handle is None else _look_at(handle))
+
+    def _warn(self, action: events.Warn) -> None:
+        ends_in = action.ends_at - clock.now()
+        text = words.warning(action.reason, action.limit, ends_in, action.ends_at + clock.offset())
+        self._tell(action.id, text)
+
+    def _withdraw(self, action: events.Withdraw) -> None:
+        self._tell(action.id, words.withdrawn())
+
+    def _tell(self, id: SessionId, text: str) -> None:
+        handle = self.registry.get(id)
+        if handle is not None:
+            missed = warn.write_line(terminals(handle), handle.session.uid, text)
+            if missed:
+                self._trouble(f"session {handle.session.name}: no line could be written on {', '.join(missed)}")
+
+    def _hang_up(self, action: events.HangUp) -> None:
+        handle = self.registry.get(action.id)
+        if handle is not None:
+            self._tell(action.id, words.farewell(action.reason, action.limit))
+            end.hang_up(handle, action.extent)
+            self._start(self._await_end(handle, action.extent))
+
+    async def _await_end(self, handle: Handle, extent: Extent) -> None:
+        await end.until_gone(handle, extent)
+        self.handle(events.Gone(id=handle.session.id))
+
+    def _kill(self, action: events.Kill) -> Event | None:
+        handle = self.registry.get(action.id)
+        left = end.kill(handle, action.extent) if handle else ()
+        return events.Survived(id=action.id, processes=left) if left else None
+
+    def _release(self, action: events.Release) -> None:
+        handle = self.registry.get(action.id)
+        if handle is None or not handle.session.logind:
+            return
+        if action.extent is Extent.USER:
+            self._start(self.logind.terminate_user(handle.session.uid))
+        elif action.extent is Extent.SESSION:
+            self._start(self.logind.terminate(handle.session.logind))
+
+    def _remember(self, action: events.Remember) -> None:
+        handle = self.registry.get(action.memory.session.id)
+        if handle is not None:
+            self._state.remember(action.memory, handle)
+
+    def _forget(self, action: events.Forget) -> None:
+        self.registry.drop(action.id)
+        self._state.forget(action.id)
+
+    def _record(self, record: Record) -> None:
+        self._journal.write(record)
+
+
+def _look_at(handle: Handle) -> Look:
+    found = evidence.look(terminals(handle), handle.session.uid)
+    return Look(at=clock.now(), offset=clock.offset(), terminals=found)
+
+
+_PERFORM: Final[dict[type[Action], Callable[[Hands, Any], Event | None]]] = {
+    events.LookAt: Hands._look,
+    events.Warn: Hands._warn,
+    events.Withdraw: Hands._withdraw,
+    events.HangUp: Hands._hang_up,
+    events.Kill: Hands._kill,
+    events.Release: Hands._release,
+    events.Remember: Hands._remember,
+    events.Forget: Hands._forget,
+    events.Record: Hands._record,
+}

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Records for the journal: one event, one record, with its fields and a line that people can read.
+
+Native protocol through systemd-python where there is a journal; the same as JSON lines on stderr where there is none.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from . import clock
+from .core.events import Kind, Record
+from .core.model import Reason
+from .core.span import format_span
+from .words import clean
+
+#: One for each kind; the catalog explains them. Made once with systemd-id128 new, never changed.
+MESSAGE_IDS: Final[Mapping[Kind, str]] = {
+    Kind.SESSION_OPENED: "d5ebb4c1113644158589fd53e852d8ab",
+    Kind.LIMITS_SET: "ce4872658a0d4444987e6e4844f77b0b",
+    Kind.ACTIVITY_FORGED: "e3c574f1df144bc1b5f314e17664c412",
+    Kind.WARNED: "1ce4334d3f664ea6bcde7a7a76c6942e",
+    Kind.WARNING_CLEARED: "f1c1850e64da42448079e311a82245ed",
+    Kind.WOULD_END: "32c53f35dc8e48cca249f9b398525417",
+    Kind.ENDED: "cc9d5507484245b2ae23a85c662463fc",
+    Kind.END_ESCALATED: "8e86f0fa52d7421fbbba3a9ede847c26",
+    Kind.END_FAILED: "b272d2307f59446abd903d0f2d2cf3e2",
+    Kind.SESSION_CLOSED: "cf46098a0ea048838f9e79facf4578c9",
+    Kind.CLOCK_STEPPED: "9116e25ceb2b4af0b5367418451e0c4e",
+    Kind.CONFIG_LOADED: "e9982cfa98204af4839e242276bf88af",
+    Kind.CONFIG_REJECTED: "cfb579d445524aa6b074f2b4c57ed784",
+    Kind.INPUT_REFUSED: "043b21a7d8b94117a7d85396478230c3",
+    Kind.TROUBLE: "1ea6075ec62f41ab8dd9f55e3a834c4d",
+    Kind.STARTED: "62056b62387a45d0b10a32651d6a2dbe",
+    Kind.STOPPING: "6a626525814f4129926cf8ac94b3b79f",
+}
+
+_ERROR, _WARNING, _NOTICE, _INFO = 3, 4, 5, 6
+_PRIORITY: Final = {
+    Kind.END_FAILED: _ERROR,
+    Kind.CONFIG_REJECTED: _ERROR,
+    Kind.TROUBLE: _WARNING,
+    Kind.INPUT_REFUSED: _WARNING,
+    Kind.ACTIVITY_FORGED: _WARNING,
+    Kind.END_ESCALATED: _WARNING,
+    Kind.ENDED: _NOTICE,
+    Kind.WOULD_END: _NOTICE,
+    Kind.CLOCK_STEPPED: _NOTICE,
+}
+
+
+class Journal:
+    """Where records go."""
+
+    def __init__(self) -> None:
+        self._native = Path("/run/systemd/journal/socket").exists()
+
+    def write(self, record: Record) -> None:
+        """Write one record; a journal that cannot take it must not keep anyone from being ended."""
+        message, fields = render(record), fields_of(record)
+        priority = _PRIORITY.get(record.kind, _INFO)
+        if self._native:
+            from systemd import journal
+
+            journal.send(
+                message,
+                MESSAGE_ID=MESSAGE_IDS[record.kind],
+                PRIORITY=str(priority),
+                SYSLOG_IDENTIFIER="idled",
+                **fields,
+            )
+        else:
+            line = {"REALTIME_USEC": clock.wall(), "MESSAGE": message, "PRIORITY": priority} | fields
+            print(json.dumps(line), file=sys.stderr, flush=True)
+
+
+def fields_of(record: Record) -> dict[str, str]:
+    """The structured fields of a record."""
+    session, reason = record.session, record.reason
+    limit = record.limits.timeout(reason) if record.limits and reason else None
+    rule = record.limits.rule(reason) if record.limits and reason else None
+    values = {
+        "EVENT": record.kind.value,
+        "SESSION": session and session.id,
+        "LOGIND": session and session.logind,
+        "USER": session and session.user,
+        "UID": session and session.uid,
+        "SERVICE": session and session.service,
+        "TTY": " ".join(record.terminals) or (session and session.tty),
+        "REMOTE": session and session.remote,
+        "RULE": rule,
+        "REASON": reason and reason.value,
+        "LIMIT_USEC": limit,
+        "IDLE_USEC": record.idle,
+        "AGE_USEC": record.age,
+        "LATE_USEC": record.late,
+        "TOOK_USEC": record.took,
+        "SURVIVORS": None if record.survivors is None else len(record.survivors),
+    }
+    return {f"IDLED_{key}": str(value) for key, value in values.items() if value not in (None, "")}
+
+
+def render(record: Record) -> str:
+    """The record as one line for people."""
+    text = _TEXT[record.kind](record)
+    return f"{text}: {record.note}" if record.note else text
+
+
+def _up(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _who(record: Record) -> str:
+    session = record.session
+    if session is None:
+        return "no session"
+    origin = f" from {session.remote}" if session.remote else f" on {session.tty}" if session.tty else ""
+    return f"session {session.name} of {session.user}{origin}"
+
+
+def _why(record: Record) -> str:
+    """The limit in words, with how far it was passed."""
+    if record.limits is None or record.reason is None or record.reason is Reason.USER:
+        return "with another session of the user"
+    limit, rule = record.limits.timeout(record.reason), record.limits.rule(record.reason)
+    said = f"{record.reason.value} limit {format_span(limit or 0)}, rule {rule!r}"
+    if record.reason is Reason.IDLE and record.idle is not None:
+        return f"idle for {format_span(record.idle)} ({said})"
+    return f"open for {format_span(record.age or 0)} ({said})"
+
+
+def _limits(record: Record) -> str:
+    limits = record.limits
+    if limits is None:
+        return "none"
+    spans = (("idle", limits.idle_timeout), ("absolute", limits.absolute_timeout))
+    said = [f"{name} {'off' if span is None else format_span(span)}" for name, span in spans]
+    rules = [rule for rule in (limits.rule(Reason.IDLE), limits.rule(Reason.ABSOLUTE)) if rule]
+    return ", ".join(said) + (f" (rules {', '.join(dict.fromkeys(rules))})" if rules else "")
+
+
+def _left(record: Record) -> str:
+    shown = ", ".join(clean(name) for name in (record.survivors or ())[:8])
+    return f"{len(record.survivors or ())} processes left ({shown})"
+
+
+_TEXT: Final[Mapping[Kind, Callable[[Record], str]]] = {
+    Kind.SESSION_OPENED: lambda r: f"{_up(_who(r))} opened",
+    Kind.LIMITS_SET: lambda r: f"Limits of {_who(r)}: {_limits(r)}",
+    Kind.ACTIVITY_FORGED: lambda r: f"Forged activity in {_who(r)}",
+    Kind.WARNED: lambda r: f"Warned {_who(r)}, ends in {format_span(r.ends_in or 0)}: {_why(r)}",
+    Kind.WARNING_CLEARED: lambda r: f"Warning withdrawn from {_who(r)}",
+    Kind.WOULD_END: lambda r: f"Would end {_who(r)}: {_why(r)}",
+    Kind.ENDED: lambda r: f"Ended {_who(r)}: {_why(r)}, took {format_span(r.took or 0)}",
+    Kind.END_ESCALATED: lambda r: f"SIGKILL for {_who(r)}: {_left(r)}",
+    Kind.END_FAILED: lambda r: f"Could not end {_who(r)}, trying again: {_left(r)}",
+    Kind.SESSION_CLOSED: lambda r: f"{_up(_who(r))} closed after {format_span(r.age or 0)}",
+    Kind.CLOCK_STEPPED: lambda r: f"The wall clock moved by {format_span(r.late or 0)}; no session is affected",
+    Kind.CONFIG_LOADED: lambda r: "Policy loaded",
+    Kind.CONFIG_REJECTED: lambda r: "Policy rejected",
+    Kind.INPUT_REFUSED: lambda r: "Refused input",
+    Kind.TROUBLE: lambda r: "Trouble",
+    Kind.STARTED: lambda r: "Started",
+    Kind.STOPPING: lambda r: "Stopping; sessions are left as they are",
+}

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Which processes and terminals belong to a session: the one answer for looking, warning and ending.
+
+With logind a session is its scope's cgroup, which nobody leaves unprivileged. Without, it is the leader, all that
+descends from it, and all that carries its audit session; what forks twice, calls setsid() and has no audit session
+is lost there.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import procfs
+from .core.model import Extent, Session
+from .procfs import Process
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handle:
+    """A session and where its processes are."""
+
+    session: Session
+    cgroup: Path | None = None  # the folder of its scope, as logind says
+    connection: str = ""  # SSH_CONNECTION: client address and port, server address and port
+
+
+def leader(session: Session) -> Process | None:
+    """The leader, while it lives."""
+    found = procfs.process(session.id.pid)
+    return found if found and found.start == session.id.start and found.alive else None
+
+
+def members(handle: Handle, *, thorough: bool = False) -> list[Process]:
+    """The living processes of the session. `thorough` looks for strays over all processes where it must."""
+    found = {}
+    if (first := leader(handle.session)) is not None:
+        found[first.pid] = first
+        if handle.cgroup is None:
+            found |= {process.pid: process for process in procfs.descendants(first.pid)}
+    if handle.cgroup is not None:
+        found |= {process.pid: process for process in procfs.cgroup_members(handle.cgroup)}
+    elif thorough and first is not None:
+        found |= {process.pid: process for process in _same_audit_session(first)}
+    return [process for process in found.values() if process.alive]
+
+
+def _same_audit_session(first: Process) -> Iterable[Process]:
+    """All of the leader's audit session, if the session is its own and not inherited from who started sshd."""
+    audit = procfs.audit_session(first.pid)
+    if audit in (procfs.UNSET, procfs.audit_session(first.ppid)):
+        return ()
+    return (process for process in procfs.processes() if procfs.audit_session(process.pid) == audit)
+
+
+def concerned(handle: Handle, extent: Extent) -> list[Process]:
+    """The living processes that go when the session is ended to that extent."""
+    if extent is Extent.CONNECTION:
+        return _of_connection(handle)
+    if extent is Extent.USER:
+        return _of_user(handle)
+    return members(handle, thorough=True)
+
+
+def _of_connection(handle: Handle) -> list[Process]:
+    """The leader, its own sshd, and what has one of the connection's terminals."""
+    first = leader(handle.session)
+    own = {handle.session.id.pid}
+    terminals = {device for device in (device_of(handle.session.tty),) if device}
+    if first is not None:
+        executable = procfs.executable(first.pid)
+        children = [child for child in procfs.descendants(first.pid) if child.ppid == first.pid]
+        own |= {child.pid for child in children if executable and procfs.executable(child.pid) == executable}
+        for pid in own:
+            terminals |= procfs.ptys_held(pid)
+    return [process for process in members(handle) if process.pid in own or process.tty in terminals]
+
+
+def user_slice(handle: Handle) -> Path | None:
+    """The cgroup of everything of the user, where systemd keeps one."""
+    above = handle.cgroup.parent if handle.cgroup else None
+    return above if above and above.name == f"user-{handle.session.uid}.slice" else None
+
+
+def _of_user(handle: Handle) -> list[Process]:
+    folder, uid = user_slice(handle), handle.session.uid
+    found = {process.pid: process for process in members(handle, thorough=True)}
+    if folder is not None:
+        found |= {process.pid: process for process in procfs.cgroup_members(folder)}
+    elif uid != 0:  # everything of root would be the machine itself
+        found |= {process.pid: process for process in procfs.processes() if procfs.real_uid(process.pid) == uid}
+    return [process for process in found.values() if process.alive]
+
+
+def device_of(tty: str) -> int:
+    """Device number of a terminal named without /dev/; 0 when there is none of that name."""
+    if not tty or ".." in tty.split("/"):
+        return 0
+    try:
+        found = os.stat(f"/dev/{tty}", follow_symlinks=False)
+    except OSError:
+        return 0
+    return found.st_rdev if found.st_mode & 0o170000 == 0o020000 else 0
+
+
+def terminal_name(device: int) -> str | None:
+    """Name of a terminal without /dev/: pts/N, ttyN, ttySN and so on."""
+    major, minor = os.major(device), os.minor(device)
+    if 136 <= major <= 143:
+        return f"pts/{(major - 136 << 20) + minor}"
+    try:
+        lines = Path(f"/sys/dev/char/{major}:{minor}/uevent").read_text().splitlines()
+    except OSError:
+        return None
+    return next((line[8:] for line in lines if line.startswith("DEVNAME=")), None)
+
+
+def terminals(handle: Handle) -> dict[int, str]:
+    """Name by device number of every terminal that a process of the session has, owned by its person or not."""
+    devices = {process.tty for process in members(handle) if process.tty}
+    named = {device: terminal_name(device) for device in devices}
+    found = {device: name for device, name in named.items() if name}
+    login = device_of(handle.session.tty)
+    return found | ({login: handle.session.tty} if login else {})

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Reading /proc and the cgroup tree. Races with the kernel are mapped here and nowhere else: what is gone is None.
+
+psutil knows neither the session's terminal group nor the audit session nor cgroups and costs six times as much a
+process, so the few fields that matter are read here.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from .core.span import SEC, Usec
+
+#: Microseconds in a clock tick, the unit of a process's start.
+TICK: Final[Usec] = SEC // os.sysconf("SC_CLK_TCK")
+#: The kernel's value of loginuid and sessionid for "not set".
+UNSET: Final = 2**32 - 1
+_GONE: Final = (FileNotFoundError, ProcessLookupError)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process as /proc/PID/stat gives it, see proc_pid_stat(5)."""
+
+    pid: int
+    comm: str
+    state: str
+    ppid: int
+    sid: int
+    tty: int  # device number of the controlling terminal, 0 for none
+    start: int  # clock ticks since boot
+
+    @property
+    def alive(self) -> bool:
+        """Zombies have ended; nobody has picked up their status yet."""
+        return self.state not in "ZX"
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except _GONE:
+        return None
+
+
+@cache
+def boot_id() -> str:
+    """The kernel's name for the time since it was booted."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def process(pid: int) -> Process | None:
+    """The process of that number, if there is one."""
+    data = _read(f"/proc/{pid}/stat")
+    return parse_stat(data) if data else None
+
+
+def parse_stat(data: bytes) -> Process:
+    """Parse /proc/PID/stat; the name, in parentheses, may hold anything."""
+    pid, rest = data.split(b" (", 1)
+    comm, rest = rest.rsplit(b") ", 1)
+    fields = rest.split()
+    tty = int(fields[4]) & 0xFFFFFFFF
+    return Process(
+        pid=int(pid),
+        comm=comm.decode(errors="replace"),
+        state=fields[0].decode(),
+        ppid=int(fields[1]),
+        sid=int(fields[3]),
+        tty=os.makedev(tty >> 8 & 0xFFF, tty & 0xFF | tty >> 12 & 0xFFF00) if tty else 0,
+        start=int(fields[19]),
+    )
+
+
+def processes() -> Iterator[Process]:
+    """All processes of the machine."""
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (found := process(int(name))):
+            yield found
+
+
+def descendants(pid: int) -> Iterator[Process]:
+    """The children of a process, theirs, and so on; not the process itself."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            for child in (_read(f"/proc/{pid}/task/{task}/children") or b"").split():
+                if found := process(int(child)):
+                    yield found
+                    yield from descendants(found.pid)
+
+
+def audit_session(pid: int) -> int:
+    """The audit session, which is inherited and cannot be shed; UNSET when there is none."""
+    return int(_read(f"/proc/{pid}/sessionid") or UNSET)
+
+
+def real_uid(pid: int) -> int | None:
+    """The real user id."""
+    for line in (_read(f"/proc/{pid}/status") or b"").splitlines():
+        if line.startswith(b"Uid:"):
+            return int(line.split()[1])
+    return None
+
+
+def executable(pid: int) -> str | None:
+    """The path of the file it runs, by the kernel's link; None also for kernel threads."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return None
+
+
+def title(pid: int) -> str:
+    """Its command line as one text."""
+    return (_read(f"/proc/{pid}/cmdline") or b"").replace(b"\0", b" ").decode(errors="replace").strip()
+
+
+def ptys_held(pid: int) -> set[int]:
+    """Device numbers of the pseudo-terminals whose master side the process holds."""
+    found = set()
+    with suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fdinfo"):
+            for line in (_read(f"/proc/{pid}/fdinfo/{name}") or b"").splitlines():
+                if line.startswith(b"tty-index:"):
+                    index = int(line.split()[1])
+                    found.add(os.makedev(136 + (index >> 20), index & 0xFFFFF))
+    return found
+
+
+def open_process(pid: int, start: int) -> int | None:
+    """A pidfd of exactly that process; None when it is gone, even if its number is in use again."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    found = process(pid)
+    if found is None or found.start != start:
+        os.close(pidfd)
+        return None
+    return pidfd
+
+
+def send(target: Process, *signals: signal.Signals) -> bool:
+    """Signal exactly that process; False when it is gone."""
+    pidfd = open_process(target.pid, target.start)
+    if pidfd is None:
+        return False
+    try:
+        for number in signals:
+            signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(pidfd)
+    return True
+
+
+@cache
+def cgroup_root() -> Path | None:
+    """Where the cgroup v2 tree is mounted; None when there is none."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields, _, rest = line.partition(" - ")
+        if rest.startswith("cgroup2 "):
+            return Path(fields.split()[4])
+    return None
+
+
+def cgroup(pid: int) -> str | None:
+    """The path of its cgroup in the v2 tree."""
+    for line in (_read(f"/proc/{pid}/cgroup") or b"").splitlines():
+        if line.startswith(b"0::"):
+            return os.fsdecode(line[3:])
+    return None
+
+
+def cgroup_path(name: str) -> Path | None:
+    """The folder of a cgroup named as in /proc/PID/cgroup; None when it is the root or there is no v2 tree."""
+    root = cgroup_root()
+    parts = Path(name).parts
+    if root is None or len(parts) < 2 or parts[0] != "/" or ".." in parts:
+        return None
+    return root.joinpath(*parts[1:])
+
+
+def cgroup_members(folder: Path) -> Iterator[Process]:
+    """Every process in a cgroup and those below it."""
+    for path, _, files in os.walk(folder):
+        if "cgroup.procs" in files:
+            for pid in (_read(f"{path}/cgroup.procs") or b"").split():
+                if found := process(int(pid)):
+                    yield found
+
+
+def cgroup_populated(folder: Path) -> bool:
+    """Whether any process that has not ended is in it or below it; one look, however many there are."""
+    try:
+        return b"populated 1" in (_read(f"{folder}/cgroup.events") or b"")
+    except OSError:  # ENODEV: removed between open and read
+        return False
+
+
+def cgroup_kill(folder: Path) -> bool:
+    """SIGKILL to all in it and below at once; False where the kernel (before 5.14) cannot."""
+    try:
+        (folder / "cgroup.kill").write_text("1")
+    except _GONE:
+        return not folder.exists()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Sessions that logind knows, over the system bus: all that are there, then each new one.
+
+Terminals are not asked for here: on Debian 13 logind knows those of no SSH session. When the bus or logind goes away
+the connection is made anew, and everything is listed again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import Any, Final
+
+from jeepney import DBusAddress, HeaderFields, MatchRule, Message, MessageType, new_method_call
+from jeepney.bus_messages import message_bus
+from jeepney.io.asyncio import DBusConnection, open_dbus_connection
+from jeepney.wrappers import unwrap_msg
+
+from .. import clock, procfs
+from ..core.span import Usec
+from .sighting import Sighting
+
+_NAME: Final = "org.freedesktop.login1"
+_MANAGER: Final = DBusAddress("/org/freedesktop/login1", _NAME, "org.freedesktop.login1.Manager")
+_PATIENCE: Final = 10.0
+_AGAIN_AFTER: Final = 2.0
+_SESSION_CLASSES: Final = {"user", "user-early", "user-light", "user-early-light", "user-incomplete"}
+_SESSION_TYPES: Final = {"tty", "unspecified"}
+
+
+class LogindError(Exception):
+    """logind or the bus did not do what it was asked; the message says what."""
+
+
+class Logind:
+    """The source, and the one who lets logind forget a session."""
+
+    def __init__(self, see: Callable[[Sighting], Awaitable[object]], trouble: Callable[[str], None]) -> None:
+        self._see = see
+        self._trouble = trouble
+        self._bus: DBusConnection | None = None
+        self._serials = count(1)
+        self._replies: dict[int, asyncio.Future[Message]] = {}
+        self.health = "not connected"
+        #: Set once the first attempt to list the sessions has come to its end, well or not.
+        self.first_listed = asyncio.Event()
+
+    @property
+    def connected(self) -> bool:
+        """Whether logind can be asked just now."""
+        return self._bus is not None
+
+    async def run(self) -> None:
+        """Stay connected until cancelled."""
+        said = ""
+        while True:
+            try:
+                await self._stay_connected()
+            except (OSError, LogindError, EOFError, KeyError, TimeoutError) as error:
+                self.health = f"not reachable: {error or type(error).__name__}"
+                if self.health != said:
+                    self._trouble(f"logind {self.health}; known sessions stay under watch, trying again")
+                    said = self.health
+            finally:
+                self._hang_up()
+            self.first_listed.set()
+            await asyncio.sleep(_AGAIN_AFTER)
+
+    async def _stay_connected(self) -> None:
+        bus = await asyncio.wait_for(open_dbus_connection(bus="SYSTEM"), _PATIENCE)
+        self._bus = bus
+        receiver = asyncio.create_task(self._receive(bus))
+        try:
+            await self._call(message_bus.AddMatch(_signals("SessionNew")))
+            await self._call(message_bus.AddMatch(_owner_changes()))
+            await self.list_all()
+            self.health = "ok"
+            self.first_listed.set()
+            await receiver
+        finally:
+            receiver.cancel()
+            await bus.close()
+
+    def _hang_up(self) -> None:
+        self._bus = None
+        for reply in self._replies.values():
+            if not reply.done():
+                reply.set_exception(LogindError("the bus went away"))
+        self._replies.clear()
+
+    async def list_all(self) -> None:
+        """See every session there is now."""
+        (sessions,) = await self._call(new_method_call(_MANAGER, "ListSessions"))
+        for batch in range(0, len(sessions), 64):
+            await asyncio.gather(*(self._session(row[4], found=True) for row in sessions[batch : batch + 64]))
+
+    async def terminate(self, logind_id: str) -> None:
+        """Let logind end and forget a session; one it does not know is fine."""
+        await self._let_go(new_method_call(_MANAGER, "TerminateSession", "s", (logind_id,)))
+
+    async def terminate_user(self, uid: int) -> None:
+        """Let logind end and forget all of a user, the user manager included."""
+        await self._let_go(new_method_call(_MANAGER, "TerminateUser", "u", (uid,)))
+
+    async def _let_go(self, call: Message) -> None:
+        if self._bus is None:
+            return
+        try:
+            await self._call(call)
+        except (TimeoutError, LogindError, OSError) as error:
+            if "NoSuch" not in str(error):
+                self._trouble(f"logind does not let go: {error}, ignoring")
+
+    async def _call(self, call: Message) -> Any:
+        if self._bus is None:
+            raise LogindError("not connected")
+        serial = next(self._serials)
+        reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._replies[serial] = reply
+        try:
+            await self._bus.send(call, serial=serial)
+            answer = await asyncio.wait_for(reply, _PATIENCE)
+        finally:
+            self._replies.pop(serial, None)
+        if answer.header.message_type is MessageType.error:
+            raise LogindError(f"{answer.header.fields.get(HeaderFields.error_name)} {answer.body}")
+        return unwrap_msg(answer)
+
+    async def _receive(self, bus: DBusConnection) -> None:
+        tasks = set()
+        while True:
+            message = await bus.receive()
+            kind, fields = message.header.message_type, message.header.fields
+            if kind in (MessageType.method_return, MessageType.error):
+                reply = self._replies.get(fields.get(HeaderFields.reply_serial, 0))
+                if reply is not None and not reply.done():
+                    reply.set_result(message)
+            elif kind is MessageType.signal:
+                member = fields.get(HeaderFields.member)
+                news = None
+                if member == "SessionNew":
+                    news = self._session(message.body[1], found=False)
+                elif member == "NameOwnerChanged" and message.body[0] == _NAME and message.body[2]:
+                    news = self.relist()
+                if news is not None:
+                    task = asyncio.create_task(news)
+                    tasks.add(task)
+                    task.add_done_callback(tasks.discard)
+
+    async def relist(self) -> None:
+        """See every session there is, also when logind cannot be asked just now."""
+        try:
+            await self.list_all()
+        except (TimeoutError, LogindError, OSError) as error:
+            self._trouble(f"logind: {error}; trying again at the next scan")
+
+    async def _session(self, path: str, *, found: bool) -> None:
+        address = DBusAddress(path, _NAME, "org.freedesktop.DBus.Properties")
+        call = new_method_call(address, "GetAll", "s", ("org.freedesktop.login1.Session",))
+        try:
+            (properties,) = await self._call(call)
+        except LogindError:  # it was over before it could be asked
+            return
+        sighting = sighting_of({key: value[1] for key, value in properties.items()}, found=found)
+        if sighting is not None:
+            await self._see(sighting)
+
+
+def _signals(member: str) -> MatchRule:
+    return MatchRule(
+        type="signal",
+        sender=_NAME,
+        interface="org.freedesktop.login1.Manager",
+        member=member,
+        path=_MANAGER.object_path,
+    )
+
+
+def _owner_changes() -> MatchRule:
+    rule = MatchRule(
+        type="signal",
+        sender="org.freedesktop.DBus",
+        interface="org.freedesktop.DBus",
+        member="NameOwnerChanged",
+        path="/org/freedesktop/DBus",
+    )
+    rule.add_arg_condition(0, _NAME)
+    return rule
+
+
+def sighting_of(properties: dict[str, Any], *, found: bool) -> Sighting | None:
+    """What a session's D-Bus properties say; None for one that is not a login on a terminal or by SSH, or is over."""
+    if properties["Class"] not in _SESSION_CLASSES or properties["Type"] not in _SESSION_TYPES:
+        return None
+    leader = procfs.process(properties["Leader"]) if properties["Leader"] else None
+    if leader is None or properties["Service"] == "systemd-user":
+        return None
+    name = procfs.cgroup(leader.pid) or ""
+    inside = name.endswith(f"/{properties['Scope']}") and bool(properties["Scope"])
+    return Sighting(
+        pid=leader.pid,
+        start=leader.start,
+        user=properties["Name"],
+        uid=properties["User"][0],
+        opened_at=_boottime(properties["TimestampMonotonic"]),
+        service=properties["Service"],
+        tty="" if properties["Remote"] else properties["TTY"].removeprefix("/dev/"),
+        remote=properties["RemoteHost"],
+        logind=properties["Id"],
+        cgroup=procfs.cgroup_path(name) if inside else None,
+        found=found,
+    )
+
+
+def _boottime(monotonic: Usec) -> Usec:
+    """CLOCK_MONOTONIC as CLOCK_BOOTTIME: right unless the machine slept in between, then too late, never early."""
+    return monotonic + clock.asleep()

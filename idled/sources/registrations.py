@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Registrations from pam_idled.so: one packet in, one packet out, on a SOCK_SEQPACKET socket.
+
+A packet is NUL-terminated KEY=VALUE strings, VERSION=1 first. It counts only if it comes from root, names the process
+that sent it, and that process lives; everything else is refused. Who a peer is, the kernel says (SO_PEERCRED).
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from .. import procfs
+
+MAX_PACKET: Final = 4096
+#: A peer that connects and says nothing is dropped after this many seconds.
+_PATIENCE: Final = 2.0
+_MOST_PEERS: Final = 512
+_ROOT: Final = 0
+
+
+class RefusedPacket(Exception):
+    """The packet is not one to act on; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """What pam_idled.so says of the session that is being opened."""
+
+    pid: int
+    start: int
+    user: str
+    service: str
+    tty: str = ""  # empty for SSH
+    rhost: str = ""
+    connection: str = ""  # SSH_CONNECTION
+
+    @property
+    def is_ssh(self) -> bool:
+        """An SSH connection is a session of its own wherever its sshd runs."""
+        return bool(self.connection)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the module is told: a line for the person, and the last-resort limit for logind in seconds."""
+
+    text: str = ""
+    runtime_max_sec: int | None = None
+
+    def packet(self) -> bytes:
+        """As it goes over the socket."""
+        fields = ["VERSION=1"]
+        if self.text:
+            fields.append(f"TEXT={self.text}")
+        if self.runtime_max_sec is not None:
+            fields.append(f"RUNTIME_MAX_SEC={self.runtime_max_sec}")
+        return "".join(f"{field}\0" for field in fields).encode()
+
+
+def parse(packet: bytes, peer_pid: int, peer_uid: int) -> Registration:
+    """The registration in a packet, or RefusedPacket. The sender must be root and the very process it names."""
+    if peer_uid != _ROOT:
+        raise RefusedPacket(f"from uid {peer_uid}, which is not root")
+    if not packet.endswith(b"\0") or len(packet) > MAX_PACKET:
+        raise RefusedPacket(f"{len(packet)} bytes that are not whole strings")
+    try:
+        fields = dict(text.split("=", 1) for text in packet[:-1].decode().split("\0"))
+    except ValueError:  # of which UnicodeDecodeError is one
+        raise RefusedPacket("not KEY=VALUE in UTF-8") from None
+    if fields.get("VERSION") != "1" or not fields.get("USER") or not fields.get("SERVICE"):
+        raise RefusedPacket("no VERSION=1, USER and SERVICE")
+    if not all(fields.get(key, "").isascii() and fields.get(key, "").isdigit() for key in ("PID", "START")):
+        raise RefusedPacket("PID and START are not numbers")
+    if int(fields["PID"]) != peer_pid:
+        raise RefusedPacket(f"names process {fields['PID'][:12]}, comes from {peer_pid}")
+    tty = fields.get("TTY", "")
+    return Registration(
+        pid=peer_pid,
+        start=int(fields["START"]),
+        user=fields["USER"],
+        service=fields["SERVICE"],
+        tty="" if tty == "ssh" else tty.removeprefix("/dev/"),
+        rhost=fields.get("RHOST", ""),
+        connection=fields.get("SSH_CONNECTION", ""),
+    )
+
+
+class Registrations:
+    """The listening end. `register` answers each good packet; `refuse` is told of each bad one."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        register: Callable[[Registration], Awaitable[Answer]],
+        refuse: Callable[[str], None],
+    ) -> None:
+        self._listener = listener
+        self._register = register
+        self._refuse = refuse
+        self._peers: set[asyncio.Task[None]] = set()
+        listener.setblocking(False)
+
+    async def run(self) -> None:
+        """Accept until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            while len(self._peers) >= _MOST_PEERS:
+                await asyncio.wait(self._peers, return_when=asyncio.FIRST_COMPLETED)
+            try:
+                peer, _ = await loop.sock_accept(self._listener)
+            except OSError as error:  # out of descriptors, or the peer left already
+                self._refuse(f"PAM socket: {error}")
+                await asyncio.sleep(0.1)
+                continue
+            task = asyncio.create_task(self._serve(peer))
+            self._peers.add(task)
+            task.add_done_callback(self._peers.discard)
+
+    async def _serve(self, peer: socket.socket) -> None:
+        with peer:
+            try:
+                await asyncio.wait_for(self._answer(peer), _PATIENCE)
+            except RefusedPacket as error:
+                self._refuse(f"PAM packet: {error}")
+            except (OSError, TimeoutError) as error:
+                self._refuse(f"PAM packet: {error or 'none came'}")
+
+    async def _answer(self, peer: socket.socket) -> None:
+        peer.setblocking(False)
+        pid, uid, _ = struct.unpack("iII", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        packet = await asyncio.get_running_loop().sock_recv(peer, MAX_PACKET + 1)
+        registration = parse(packet, pid, uid)
+        process = procfs.process(pid)
+        if process is None or process.start != registration.start:
+            raise RefusedPacket(f"names process {pid} as of {registration.start}, which is gone")
+        answer = await self._register(registration)
+        try:
+            await asyncio.get_running_loop().sock_sendall(peer, answer.packet())
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the module's patience was over; the session is registered all the same

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""One session of what several sources see, and the news that its leader is gone.
+
+Sightings with the same leader (pid and start time) are one session. Its end is the leader's exit, told by the kernel
+through a pidfd, whoever saw it first; so no source needs to tell of ends, and none can tell of a wrong one.
+"""
+
+import asyncio
+import grp
+import os
+import pwd
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Final
+
+from .. import procfs
+from ..core.model import Session, SessionId
+from ..members import Handle
+from ..words import clean
+from .sighting import Sighting
+
+#: NSS may ask a server; a session is not kept waiting for it longer, and is asked for again at the next scan.
+_NSS_PATIENCE: Final = 0.2
+
+
+class Registry:
+    """All sessions that any source sees.
+
+    `opened` is called with each new or changed session (and whether it was found open), `closed` when its leader has
+    gone.
+    """
+
+    def __init__(self, opened: Callable[[Session, bool], None], closed: Callable[[SessionId], None]) -> None:
+        self._opened = opened
+        self._closed = closed
+        self._handles: dict[SessionId, Handle] = {}
+        self._pidfds: dict[SessionId, int] = {}
+        self._nss = ThreadPoolExecutor(max_workers=4, thread_name_prefix="nss")
+        self.wants_groups = False
+        self._groupless: set[SessionId] = set()
+
+    def __getitem__(self, session: SessionId) -> Handle:
+        return self._handles[session]
+
+    def get(self, session: SessionId) -> Handle | None:
+        """Where its processes are; None when it is over."""
+        return self._handles.get(session)
+
+    async def see(self, sighting: Sighting) -> Session | None:
+        """Take in what a source saw; the session it is of, or None when its leader is gone already."""
+        id = SessionId(procfs.boot_id(), sighting.pid, sighting.start)
+        known = self._handles.get(id)
+        handle = _merge(known, sighting, id)
+        if self.wants_groups and (known is None or id in self._groupless):
+            handle = await self._with_groups(handle)
+            known = self._handles.get(id)
+            handle = handle if known is None else _merge(handle, sighting, id)
+        if known is None and not self._watch(id):
+            return None
+        self._handles[id] = handle
+        if known is None or known.session != handle.session:
+            self._opened(handle.session, sighting.found)
+        return handle.session
+
+    def adopt(self, handle: Handle) -> bool:
+        """Take a session over from the daemon before this one; False when its leader is gone."""
+        self._handles[handle.session.id] = handle
+        return self._watch(handle.session.id)
+
+    def drop(self, session: SessionId) -> None:
+        """It is over."""
+        self._handles.pop(session, None)
+        self._groupless.discard(session)
+        self._unwatch(session)
+
+    def around(self, pid: int) -> Session | None:
+        """The session in which a process runs, by its ancestors and its cgroup."""
+        name = procfs.cgroup(pid)
+        folder = procfs.cgroup_path(name) if name else None
+        for handle in self._handles.values():
+            if folder is not None and handle.cgroup in (folder, *folder.parents):
+                return handle.session
+        leaders = {(id.pid, id.start): handle for id, handle in self._handles.items()}
+        process = procfs.process(pid)
+        while process is not None and process.ppid:
+            process = procfs.process(process.ppid)
+            if process is not None and (process.pid, process.start) in leaders:
+                return leaders[process.pid, process.start].session
+        return None
+
+    async def uid_of(self, user: str) -> int | None:
+        """The uid of a user by NSS; None when there is none, or NSS does not answer in time."""
+        found = asyncio.get_running_loop().run_in_executor(self._nss, pwd.getpwnam, user)
+        try:
+            return (await asyncio.wait_for(found, _NSS_PATIENCE)).pw_uid
+        except (KeyError, ValueError, TimeoutError):
+            return None
+
+    async def groups_again(self) -> None:
+        """Ask NSS again for the sessions for which it did not answer in time."""
+        for id in list(self._groupless):
+            if (handle := self._handles.get(id)) is not None:
+                handle = await self._with_groups(handle)
+                if id in self._handles and handle.session.groups:
+                    self._handles[id] = handle
+                    self._opened(handle.session, False)
+
+    async def _with_groups(self, handle: Handle) -> Handle:
+        loop = asyncio.get_running_loop()
+        session = handle.session
+        try:
+            found = loop.run_in_executor(self._nss, groups_of, session.user)
+            groups = await asyncio.wait_for(found, _NSS_PATIENCE)
+        except (TimeoutError, OSError):
+            self._groupless.add(session.id)
+            return handle
+        self._groupless.discard(session.id)
+        return replace(handle, session=replace(session, groups=groups))
+
+    def _watch(self, id: SessionId) -> bool:
+        pidfd = procfs.open_process(id.pid, id.start)
+        if pidfd is None:
+            return False
+        self._pidfds[id] = pidfd
+        asyncio.get_running_loop().add_reader(pidfd, self._leader_gone, id)
+        return True
+
+    def _unwatch(self, id: SessionId) -> None:
+        pidfd = self._pidfds.pop(id, None)
+        if pidfd is not None:
+            asyncio.get_running_loop().remove_reader(pidfd)
+            os.close(pidfd)
+
+    def _leader_gone(self, id: SessionId) -> None:
+        self._unwatch(id)
+        self._closed(id)
+
+
+def _merge(known: Handle | None, new: Sighting, id: SessionId) -> Handle:
+    """What is known of a session with what a source adds; of two moments of opening the earlier is the true one."""
+    if known is None:
+        opened_at = id.start * procfs.TICK if new.opened_at is None else new.opened_at
+        session = Session(id=id, user=clean(new.user), uid=new.uid, opened_at=opened_at)
+        known = Handle(session=session)
+    session = known.session
+    session = replace(
+        session,
+        opened_at=min(session.opened_at, new.opened_at or session.opened_at),
+        service=session.service or clean(new.service),
+        tty=session.tty or clean(new.tty),
+        remote=session.remote or clean(new.remote),
+        logind=session.logind or clean(new.logind),
+    )
+    return Handle(
+        session=session,
+        cgroup=known.cgroup or new.cgroup,
+        connection=known.connection or new.connection,
+    )
+
+
+def groups_of(user: str) -> frozenset[str]:
+    """All groups of a user by NSS. Blocks, maybe on a network; OSError when there is no such user."""
+    try:
+        gid = pwd.getpwnam(user).pw_gid
+    except KeyError:
+        raise OSError(f"no user {user!r}") from None
+    names = set()
+    for number in os.getgrouplist(user, gid):
+        try:
+            names.add(grp.getgrgid(number).gr_name)
+        except KeyError:
+            names.add(str(number))
+    return frozenset(names)
