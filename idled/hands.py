@@ -16,8 +16,9 @@ from .core.engine import Engine
 from .core.events import Action, Event, Kind, Record
 from .core.model import Extent, SessionId
 from .evidence import terminals as evidence
+from .evidence.connections import Connections
 from .journal import Journal
-from .members import Handle, terminals
+from .members import Handle, leader, terminals
 from .sources.logind import Logind
 from .sources.registry import Registry
 from .state import State
@@ -34,6 +35,7 @@ class Hands:
         self._state = state
         self._start = start
         self._alarm = clock.Alarm()
+        self._connections = Connections()
         self.registry = Registry(self._opened, self._closed)
         self.logind = Logind(self.registry.see, self._trouble)
 
@@ -85,7 +87,15 @@ class Hands:
 
     def _look(self, action: events.LookAt) -> Event:
         handle = self.registry.get(action.id)
-        return events.Looked(id=action.id, look=None if handle is None else _look_at(handle))
+        return events.Looked(id=action.id, look=None if handle is None else self._look_at(handle))
+
+    def _look_at(self, handle: Handle) -> Look:
+        return Look(
+            terminals=evidence.look(terminals(handle), handle.session.uid),
+            connection=self._connections.look(handle.connection, leader(handle.session)),
+            at=clock.now(),
+            offset=clock.offset(),
+        )
 
     def _warn(self, action: events.Warn) -> None:
         ends_in = action.ends_at - clock.now()
@@ -138,11 +148,6 @@ class Hands:
 
     def _record(self, record: Record) -> None:
         self._journal.write(record)
-
-
-def _look_at(handle: Handle) -> Look:
-    found = evidence.look(terminals(handle), handle.session.uid)
-    return Look(at=clock.now(), offset=clock.offset(), terminals=found)
 
 
 _PERFORM: Final[dict[type[Action], Callable[[Hands, Any], Event | None]]] = {

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from .core.span import SEC, Usec
 
@@ -106,6 +106,22 @@ def real_uid(pid: int) -> int | None:
         if line.startswith(b"Uid:"):
             return int(line.split()[1])
     return None
+
+
+class Io(NamedTuple):
+    """Bytes a process has read and written in all, by any call but sendto() and its like."""
+
+    read: int
+    written: int
+
+
+def io(pid: int) -> Io | None:
+    """What it has read and written; None also where that may not be seen."""
+    try:
+        lines = (_read(f"/proc/{pid}/io") or b"").split()
+    except PermissionError:
+        return None
+    return Io(int(lines[1]), int(lines[3])) if len(lines) > 3 else None
 
 
 def executable(pid: int) -> str | None:

@@ -13,9 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .core.activity import TerminalLook, Trace
+from .core.activity import ConnectionLook, Trace
 from .core.events import Ending, Memory, Track
 from .core.model import Reason, Session, SessionId
+from .core.stamps import TerminalLook
 from .members import Handle
 
 
@@ -71,10 +72,11 @@ def _from_json(data: dict[str, Any]) -> tuple[Memory, Handle]:
         **data["session"] | {"id": SessionId(**data["session"]["id"]), "groups": frozenset(data["session"]["groups"])}
     )
     terminals = tuple(TerminalLook(**terminal) for terminal in data["trace"]["terminals"])
-    ending = data["ending"]
+    seen, ending = data["trace"]["connection"], data["ending"]
+    connection = ConnectionLook(**seen) if seen else None
     memory = Memory(
         session=session,
-        trace=Trace(**data["trace"] | {"terminals": terminals}),
+        trace=Trace(**data["trace"] | {"terminals": terminals, "connection": connection}),
         idle=Track(**data["idle"]),
         absolute=Track(**data["absolute"]),
         ending=Ending(**ending | {"reason": Reason(ending["reason"])}) if ending else None,

@@ -1,42 +1,50 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a look at a session tells about when its person was last there.
+"""What the looks at a session tell about when its person was last there.
 
-The rules of evidence:
+Every kind of evidence is a bound: the latest moment at which something *can* have happened, for all that was seen.
+A bound is never too early and only grows. What needs two kinds of evidence at once is bounded by the earlier bound.
 
-1. A terminal's atime moves when a program reads input from it, and only when the wall clock has left the 8 s block
-   (seconds divided by 8) of the stamp; it then takes the whole second (tty_update_time() in the kernel's
-   drivers/tty/tty_io.c). So a stamp says: the last input came in that block, its end not excluded.
-2. Activity is therefore counted until the *end* of the block: at most 8 s too long, never too short. While the block
-   lasts, more input can come without a trace; its end may lie in the future.
-3. The stamp is of the wall clock, which can be stepped. A stamp that moved between two looks was moved between
-   them, whatever its value; the value only says where in between, under the offset (wall minus boot time) of one of
-   the two looks. If it fits under neither, the latest possible moment is taken: that of the second look.
-4. An old stamp seen for the first time says nothing but that there was no input since.
-5. Every key of an SSH session comes over its connection: the moment at which that last received anything bounds all
-   of the above from above.
-6. Input waiting in the terminal's queue that was not there at the last look came in between, at the latest just now.
+1. Of a console: input on one of its terminals (`signs_until`, see ``stamps``).
+2. Of an SSH session with terminals: such a sign, *and* bytes that its client delivered into the session
+   (`bytes_until`). A stamp that was forged and input that was injected come without bytes; what a background job
+   fetches through a forwarded agent comes without a sign. What is left of either is recorded once as forged.
+3. Of an SSH session without terminals: bytes that went into the session or came out of it. (traffic)
+4. Bytes that were delivered between two looks were delivered, at the latest, when the connection last received
+   anything. What arrives without delivering bytes (keepalives, chaff) blurs that; a session where this is seen is
+   *chatty* and is looked at every few seconds, so that two looks are never far apart.
+5. A rekey looks like 96 or 115 bytes in and 92 out with more than 2 kB on the wire each way. It is no traffic.
+6. A doubtful stamp counts, since nobody may be ended for having typed ``mesg n``; but only three times in a session,
+   and a session where one was seen is looked at every few seconds too.
+7. What cannot be read is taken for activity until the present look where it was readable before.
+8. A sign without bytes can be the reading of what was typed before; a second one, or a doubtful one, is forged.
 
-What is not here: how stamps are read (``evidence``), and what follows from them (``engine``).
+What is not here: how all this is read (``evidence``), and what follows from it (``engine``).
 """
 
 from dataclasses import dataclass, replace
 from typing import Final
 
-from .span import MSEC, SEC, Usec
+from .span import Usec
+from .stamps import Sign, TerminalLook, Window, sign
 
-#: The kernel stamps with a coarse clock, behind by up to one tick (10 ms at 100 Hz).
-TICK: Final = 10 * MSEC
+_DOUBTS: Final = 3
+#: Of chatter: looks without it until the session is no longer chatty.
+_CALM_LOOKS: Final = 100
+_REKEY_IN: Final = (96, 115)
+_REKEY_OUT: Final = 92
+_REKEY_WIRE: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TerminalLook:
-    """One terminal at one moment. The stamps are wall clock, microseconds."""
+class ConnectionLook:
+    """One SSH connection at one moment. The counters count bytes since it began; None where they cannot be read."""
 
-    name: str  # without /dev/
-    device: int  # its device number
-    atime: Usec
-    ctime: Usec
-    queued: int = 0  # bytes typed that no program has read (TIOCINQ)
+    received_at: Usec  # when the kernel last received data on it
+    sent_at: Usec  # when it last sent data
+    wire_in: int  # bytes on the wire
+    wire_out: int
+    delivered: int | None = None  # what the client delivered into the session
+    issued: int | None = None  # what came out of the session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,63 +54,129 @@ class Look:
     at: Usec
     offset: Usec  # wall clock minus CLOCK_BOOTTIME at that moment
     terminals: tuple[TerminalLook, ...] = ()
-    received_at: Usec | None = None  # when its connection last received data; None where that is not known
+    connection: ConnectionLook | None = None
+
+    @property
+    def observed(self) -> bool:
+        """Whether activity of this session can be seen at all."""
+        exact = self.connection is not None and self.connection.delivered is not None
+        return bool(self.terminals) or exact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """What is remembered of all looks so far.
-
-    `active_until` is the latest moment at which activity can have happened; it may lie up to 8 s ahead of the last
-    look. `signs_until` is the same by the terminals alone.
-    """
+    """What is remembered of all looks so far. `active_until` is the bound on activity that counts."""
 
     at: Usec
     offset: Usec | None
-    signs_until: Usec
     active_until: Usec
+    signs_until: Usec
+    bytes_until: Usec
+    traffic_until: Usec
     terminals: tuple[TerminalLook, ...] = ()
+    connection: ConnectionLook | None = None
+    doubts: int = 0
+    chatty: int = 0  # looks that are still to be taken in quick succession
+    unexplained: int = 0  # signs since bytes were last delivered
+    forged: bool = False  # the session showed activity that was none (2, 6, 8)
+
+    @property
+    def wary(self) -> bool:
+        """Whether the next look must not be far away (4, 6)."""
+        return self.chatty > 0 or self.doubts > 0
 
 
 def first_trace(opened_at: Usec) -> Trace:
     """Before the first look: opening a session is activity."""
-    return Trace(at=opened_at, offset=None, signs_until=opened_at, active_until=opened_at)
+    return Trace(
+        at=opened_at,
+        offset=None,
+        active_until=opened_at,
+        signs_until=opened_at,
+        bytes_until=opened_at,
+        traffic_until=opened_at,
+    )
 
 
 def follow(trace: Trace, look: Look) -> Trace:
     """The trace after one more look."""
-    before = {terminal.device: terminal for terminal in trace.terminals}
-    signs = [_sign(before.get(terminal.device), terminal, trace, look) for terminal in look.terminals]
-    signs_until = max([trace.signs_until, *signs])
-    active_until = signs_until if look.received_at is None else min(signs_until, look.received_at)
-    return replace(
+    signs = _signs(trace, look)
+    doubtful = any(found.doubtful for found in signs)
+    moved = any(found.moved for found in signs)
+    believed = [found.until for found in signs if not found.doubtful or trace.doubts < _DOUBTS]
+    new = replace(
         trace,
         at=look.at,
         offset=look.offset,
-        signs_until=signs_until,
-        active_until=max(trace.active_until, active_until),
+        signs_until=max([trace.signs_until, *believed]),
         terminals=look.terminals,
+        doubts=min(trace.doubts + doubtful, _DOUBTS),
+    )
+    new = _with_connection(new, trace.connection, trace.at, look)
+    new = _with_suspicion(new, trace, doubtful=doubtful, moved=moved)
+    return replace(new, active_until=max(trace.active_until, _active_until(new, look)))
+
+
+def _with_suspicion(new: Trace, trace: Trace, *, doubtful: bool, moved: bool) -> Trace:
+    """Take note of signs that nobody's input explains (6, 8)."""
+    was, now = trace.connection, new.connection
+    if was is None or now is None or was.delivered is None or now.delivered is None:
+        return replace(new, forged=new.forged or (doubtful and trace.doubts >= _DOUBTS - 1))
+    if now.delivered != was.delivered:
+        return replace(new, unexplained=0)
+    unexplained = trace.unexplained + moved
+    return replace(new, unexplained=unexplained, forged=new.forged or (moved and (doubtful or unexplained >= 2)))
+
+
+def _signs(trace: Trace, look: Look) -> list[Sign]:
+    before = {terminal.device: terminal for terminal in trace.terminals}
+    window = Window(
+        begin=trace.at,
+        end=look.at,
+        begin_offset=look.offset if trace.offset is None else trace.offset,
+        end_offset=look.offset,
+    )
+    return [sign(before.get(terminal.device), terminal, window) for terminal in look.terminals]
+
+
+def _active_until(trace: Trace, look: Look) -> Usec:
+    if look.connection is None:
+        return trace.signs_until
+    if look.connection.delivered is None:
+        return min(trace.signs_until, look.connection.received_at)
+    return min(trace.signs_until, trace.bytes_until) if look.terminals else trace.traffic_until
+
+
+def _with_connection(trace: Trace, was: ConnectionLook | None, was_at: Usec, look: Look) -> Trace:
+    """Take in what the connection shows (3, 4, 5, 7)."""
+    now = look.connection
+    if now is None:
+        until = trace.bytes_until if was is None else look.at
+        return replace(trace, bytes_until=until, traffic_until=max(until, trace.traffic_until))
+    received_at, sent_at = min(now.received_at, look.at), min(now.sent_at, look.at)
+    if was is None or None in (was.delivered, was.issued, now.delivered, now.issued):
+        traffic = max(trace.traffic_until, received_at)
+        return replace(trace, connection=now, bytes_until=max(trace.bytes_until, received_at), traffic_until=traffic)
+    went_in, came_out = _moved(was, now)
+    bytes_until = max(trace.bytes_until, received_at) if went_in else trace.bytes_until
+    traffic_until = max(trace.traffic_until, bytes_until, sent_at if came_out else 0)
+    chatter = not went_in and received_at > was_at
+    return replace(
+        trace,
+        connection=now,
+        bytes_until=bytes_until,
+        traffic_until=traffic_until,
+        chatty=_CALM_LOOKS if chatter else max(0, trace.chatty - 1),
     )
 
 
-def _sign(before: TerminalLook | None, now: TerminalLook, trace: Trace, look: Look) -> Usec:
-    """The latest moment at which this terminal can have had input; 0 when it shows nothing new."""
-    if now.queued > (before.queued if before else 0):
-        return look.at
-    if before is not None and before.atime == now.atime:
-        block_start, block_end = _block(now.atime, look.offset)
-        return block_end if block_start <= look.at < block_end else 0
-    offsets = {look.offset, look.offset if trace.offset is None else trace.offset}
-    blocks = [_block(now.atime, offset) for offset in offsets]
-    possible = [end for start, end in blocks if end > trace.at and start <= look.at]
-    if possible:
-        return max(possible)
-    if before is None and all(end <= trace.at for _, end in blocks):
-        return 0
-    return look.at
-
-
-def _block(stamp: Usec, offset: Usec) -> tuple[Usec, Usec]:
-    """Begin and end, on CLOCK_BOOTTIME, of the time in which input may have left this stamp."""
-    second = stamp // SEC
-    return second * SEC - offset, ((second | 7) + 1) * SEC - offset + TICK
+def _moved(was: ConnectionLook, now: ConnectionLook) -> tuple[bool, bool]:
+    """Whether bytes went into the session, and came out of it, between two looks."""
+    went_in = (now.delivered or 0) - (was.delivered or 0)
+    came_out = (now.issued or 0) - (was.issued or 0)
+    rekeys = came_out // _REKEY_OUT if came_out and came_out % _REKEY_OUT == 0 else 0
+    if rekeys and went_in in [rekeys * size for size in _REKEY_IN]:
+        wire = min(now.wire_in - was.wire_in, now.wire_out - was.wire_out)
+        if wire >= rekeys * _REKEY_WIRE:
+            return False, False
+    return went_in > 0, came_out > 0

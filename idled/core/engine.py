@@ -42,7 +42,7 @@ from .events import (
 )
 from .model import Extent, Limits, Mode, Reason, Session, SessionId
 from .policy import Policy
-from .span import Usec
+from .span import SEC, Usec
 
 
 @dataclass(slots=True)
@@ -55,6 +55,7 @@ class _Watch:
     looking: bool = False
     next_at: Usec | None = None
     survivors: tuple[str, ...] = ()
+    written: Memory | None = None
 
     @property
     def session(self) -> Session:
@@ -169,10 +170,13 @@ class Engine:
             watch.memory = replace(watch.memory, trace=replace(watch.memory.trace, at=now))
         else:
             active_until = watch.memory.trace.active_until
+            was_forged = watch.memory.trace.forged
             watch.memory = replace(watch.memory, trace=follow(watch.memory.trace, event.look))
-            watch.observed = bool(event.look.terminals)
+            watch.observed = event.look.observed
             if watch.memory.trace.active_until > active_until:
                 self._track(watch, Reason.IDLE, noted=False)
+            if watch.memory.trace.forged and not was_forged:
+                self._record(Kind.ACTIVITY_FORGED, watch, now)
         if watch.terminals != terminals:
             self._set_limits(watch, None)
         if watch.memory.ending is None:
@@ -349,7 +353,9 @@ class Engine:
             at: Usec | None = timing.next_kill_at(ending, watch.limits, now)
         else:
             at = timing.next_at(watch.memory, watch.limits, self.policy.mode, watch.observed)
-        self._do(Remember(memory=watch.memory))
+        if watch.written is None or not _same(watch.written, watch.memory):
+            watch.written = watch.memory
+            self._do(Remember(memory=watch.memory))
         self._schedule_at(watch, at)
 
     def _schedule_at(self, watch: _Watch, at: Usec | None) -> None:
@@ -396,6 +402,16 @@ _HANDLERS: Final[dict[type[Any], Callable[[Engine, Any, Usec], None]]] = {
     Scanned: Engine._scanned,
     Woken: Engine._woken,
 }
+
+
+def _same(written: Memory, memory: Memory) -> bool:
+    """Whether what was written down still tells all that matters: an earlier look only tells it less sharply."""
+    then, now = written.trace, memory.trace
+    if then.offset is None or now.offset is None or abs(then.offset - now.offset) > SEC:
+        return False
+    alike = replace(now, at=then.at, offset=then.offset, chatty=then.chatty, connection=then.connection)
+    delivered = [trace.connection.delivered if trace.connection else None for trace in (then, now)]
+    return replace(memory, trace=alike) == written and delivered[0] == delivered[1]
 
 
 def _status(watch: _Watch, mode: Mode, now: Usec) -> Status:

@@ -14,7 +14,9 @@ T7. A limit that the administrator sets or shortens for a session already open e
 T8. What is overdue ends at once. Who could not be warned because the machine slept is not warned belatedly.
 T9. In observe mode nobody is warned; each deadline is noted once, and again after new activity.
 T10. A session that shows no terminal is looked at again before its idle timeout could end it, at least each minute.
-T11. An end begins with SIGHUP; what is left ``kill_after`` later gets SIGKILL, again each second until nothing is
+T11. A session whose evidence is blurred (see ``activity``, wary) is looked at every 3 s. To find that out, one with an
+    idle timeout is looked at every 15 s in its first minute.
+T12. An end begins with SIGHUP; what is left ``kill_after`` later gets SIGKILL, again each second until nothing is
     left; after 10 s of that the failure is recorded and tried again every 5 s, for ever.
 """
 
@@ -29,6 +31,9 @@ LIMITED: Final = (Reason.IDLE, Reason.ABSOLUTE)
 
 WARNED_LOOK: Final = SEC
 UNOBSERVED_LOOK: Final = MIN
+WARY_LOOK: Final = 3 * SEC
+EARLY_LOOK: Final = 15 * SEC
+EARLY: Final = MIN
 KILL_AGAIN: Final = SEC
 FAILED_AFTER: Final = 10 * SEC
 FAILED_AGAIN: Final = 5 * SEC
@@ -73,14 +78,19 @@ def next_at(memory: Memory, limits: Limits, mode: Mode, observed: bool) -> Usec 
             moments.append(due - (lead or 0))
     if memory.idle.warned is not None:
         moments.append(looked_at + WARNED_LOOK)
-    if limits.idle_timeout is not None and not observed:
-        lead = max(limits.leads(Reason.IDLE), default=0)
-        moments.append(looked_at + min(limits.idle_timeout - lead, UNOBSERVED_LOOK))
+    if limits.idle_timeout is not None:
+        if not observed:
+            lead = max(limits.leads(Reason.IDLE), default=0)
+            moments.append(looked_at + min(limits.idle_timeout - lead, UNOBSERVED_LOOK))
+        if memory.trace.wary:
+            moments.append(looked_at + WARY_LOOK)
+        if looked_at < memory.session.opened_at + EARLY:
+            moments.append(looked_at + EARLY_LOOK)
     return min(moments, default=None)
 
 
 def next_kill_at(ending: Ending, limits: Limits, now: Usec) -> Usec:
-    """When SIGKILL is sent (again), asked for at `now` (T11)."""
+    """When SIGKILL is sent (again), asked for at `now` (T12)."""
     if ending.killed_at is None:
         return ending.started_at + limits.kill_after
     return now + (FAILED_AGAIN if ending.failed else KILL_AGAIN)

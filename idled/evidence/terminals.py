@@ -12,7 +12,7 @@ import struct
 import termios
 from contextlib import suppress
 
-from ..core.activity import TerminalLook
+from ..core.stamps import TerminalLook
 
 
 def look(terminals: dict[int, str], uid: int) -> tuple[TerminalLook, ...]:

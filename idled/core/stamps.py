@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What one terminal's stamps tell: until when there can have been input on it.
+
+1. A terminal's atime moves when a program reads input from it, and only when the wall clock has left the 8 s block
+   (seconds divided by 8) of the stamp; it then takes the whole second (tty_update_time() in the kernel's
+   drivers/tty/tty_io.c). So a stamp says: the last input came in that block, its end not excluded.
+2. Input is therefore possible until the *end* of the block: at most 8 s too long, never too short. While the block
+   lasts, more input can come without a trace; its end may lie in the future.
+3. The stamp is of the wall clock, which can be stepped. A stamp that moved between two looks was moved between
+   them, whatever its value; the value only says where in between, under the offset (wall minus boot time) of one of
+   the two looks. If it fits under neither, the latest possible moment is taken: that of the second look.
+4. An old stamp seen for the first time says nothing but that there was no input since.
+5. The kernel's own updates leave ctime alone; utimensat(2), chmod(2) and chown(2) move it. A stamp whose ctime moved
+   too is *doubtful*: forged, or overwritten, or the trace of somebody who typed ``mesg n``. Input is then possible
+   until the later of the two, but not certain. A stamp in the future is no better than its ctime.
+6. Input waiting in the terminal's queue that was not there at the last look came in between, at the latest just now.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from .span import MSEC, SEC, Usec
+
+#: The kernel stamps with a coarse clock, behind by up to one tick (10 ms at 100 Hz).
+TICK: Final = 10 * MSEC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TerminalLook:
+    """One terminal at one moment. The stamps are wall clock, microseconds."""
+
+    name: str  # without /dev/
+    device: int  # its device number
+    atime: Usec
+    ctime: Usec
+    queued: int = 0  # bytes typed that no program has read (TIOCINQ)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """The time between two looks, on CLOCK_BOOTTIME, and the offset of the wall clock at each."""
+
+    begin: Usec
+    end: Usec
+    begin_offset: Usec
+    end_offset: Usec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sign:
+    """Input is possible until then (CLOCK_BOOTTIME; 0: nothing new).
+
+    `moved`: something happened since the look before; otherwise only the block of an older stamp is not over yet.
+    """
+
+    until: Usec = 0
+    moved: bool = False
+    doubtful: bool = False  # by rule 5
+
+
+NOTHING: Final = Sign()
+
+
+def sign(before: TerminalLook | None, now: TerminalLook, window: Window) -> Sign:
+    """What the terminal shows now, against how it was at the look before."""
+    if now.queued > (before.queued if before else 0):
+        return Sign(until=window.end, moved=True)
+    if before is None:
+        return _first_sight(now, window)
+    if now.atime == before.atime:
+        start, end = _block(now.atime, window.end_offset)
+        return Sign(until=end) if start <= window.end < end else NOTHING
+    if now.ctime == before.ctime:
+        return Sign(until=_moved(now.atime, window), moved=True)
+    latest = now.ctime if now.atime > window.end + window.end_offset + TICK else max(now.atime, now.ctime)
+    return Sign(until=_moved(latest, window), moved=True, doubtful=True)
+
+
+def _first_sight(now: TerminalLook, window: Window) -> Sign:
+    start, end = _block(now.atime, window.end_offset)
+    if end <= window.begin:
+        return NOTHING
+    return Sign(until=end) if start <= window.end else Sign(until=window.end, doubtful=True)
+
+
+def _moved(stamp: Usec, window: Window) -> Usec:
+    """When a stamp that moved within the window was made, at the latest."""
+    blocks = [_block(stamp, offset) for offset in (window.begin_offset, window.end_offset)]
+    possible = [end for start, end in blocks if end > window.begin and start <= window.end]
+    return max(possible, default=window.end)
+
+
+def _block(stamp: Usec, offset: Usec) -> tuple[Usec, Usec]:
+    """Begin and end, on CLOCK_BOOTTIME, of the time in which input may have left this stamp."""
+    second = stamp // SEC
+    return second * SEC - offset, ((second | 7) + 1) * SEC - offset + TICK
