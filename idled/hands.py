@@ -5,6 +5,7 @@ What an action finds out goes back to the engine as an event. When to do what is
 written on or a process killed stands in ``actions`` and ``evidence``.
 """
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -22,6 +23,9 @@ from .members import Handle, leader, terminals
 from .sources.logind import Logind
 from .sources.registry import Registry
 from .state import State
+
+#: Seconds for the last line to get through sshd and to the person before SIGHUP takes sshd away.
+_LAST_WORDS: Final = 0.05
 
 
 class Hands:
@@ -116,10 +120,11 @@ class Hands:
         handle = self.registry.get(action.id)
         if handle is not None:
             self._tell(action.id, words.farewell(action.reason, action.limit))
-            end.hang_up(handle, action.extent)
-            self._start(self._await_end(handle, action.extent))
+            self._start(self._end(handle, action.extent))
 
-    async def _await_end(self, handle: Handle, extent: Extent) -> None:
+    async def _end(self, handle: Handle, extent: Extent) -> None:
+        await asyncio.sleep(_LAST_WORDS)
+        end.hang_up(handle, extent)
         await end.until_gone(handle, extent)
         self.handle(events.Gone(id=handle.session.id))
 

@@ -57,7 +57,8 @@ class Service:
 
     async def listen(self, listener: socket.socket) -> asyncio.Server:
         """Serve on this socket from now on."""
-        return await asyncio.start_unix_server(self._serve, sock=listener, limit=MAX_CALL)
+        # Not start_unix_server(): from Python 3.13 on it unlinks the path at the end, which systemd wants to keep.
+        return await asyncio.start_server(self._serve, sock=listener, limit=MAX_CALL)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         credentials = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)

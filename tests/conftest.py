@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What holds for every test: it leaves no child process behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# A process that was told to end may need a moment; one that was forgotten does not use it.
+GRACE = 2.0
+
+
+@pytest.fixture(autouse=True)
+def no_child_left() -> Iterator[None]:
+    """Fail a test that leaves a child; what a wider fixture started before it is none of its."""
+    before = _children()
+    yield
+    deadline = time.monotonic() + GRACE
+    while (left := _children() - before) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if left:
+        shown = ", ".join(f"{pid} ({_command(pid)})" for pid in left)
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        pytest.fail(f"left behind: {shown}")
+
+
+def _children() -> set[int]:
+    """Return the children of all our threads, dead ones that nobody waited for included."""
+    lists = (path.read_text() for path in Path("/proc/self/task").glob("*/children"))
+    return {int(pid) for text in lists for pid in text.split()}
+
+
+def _command(pid: int) -> str:
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return b" ".join(words).decode(errors="replace").strip() or "dead, not waited for"

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The booted guests that tests share: one at a time, each release in turn, and nobody logged in between two tests.
+
+Where no guest can boot, the tests are skipped with the reason; in CI they fail.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from typing import NoReturn
+
+import pytest
+
+from .image import RELEASES, ImageError
+from .installed import Installed
+from .machine import BootError, Machine, why_not
+
+
+@pytest.fixture(scope="session")
+def guests() -> None:
+    """Say that a test boots guests of its own."""
+    if reason := why_not():
+        _not_here(reason)
+
+
+@pytest.fixture(scope="session", params=RELEASES)
+def release(request: pytest.FixtureRequest) -> str:
+    """Name each release in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def machine(guests: None, release: str) -> Iterator[Machine]:
+    """Boot a guest of each release, with the project in it, for all tests that ask for one."""
+    try:
+        booted = Machine(release)
+    except (BootError, ImageError) as error:
+        _not_here(str(error))
+    with booted:
+        yield booted
+
+
+@pytest.fixture(autouse=True)
+def nobody_stays(request: pytest.FixtureRequest) -> Iterator[None]:
+    """End what a test left in the shared guest, so that the next one finds it empty."""
+    yield
+    if "machine" in request.fixturenames:
+        shared: Machine = request.getfixturevalue("machine")
+        shared.logout_all()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Attach the journal of the guest that a failed test used."""
+    report = yield
+    shared = getattr(item, "funcargs", {}).get("machine")
+    if report.failed and isinstance(shared, Machine) and shared.alive:
+        with suppress(Exception):  # a guest that cannot tell must not hide the failure
+            report.sections.append((f"journal of {shared.release}", shared.journal_tail()))
+    return report
+
+
+def _not_here(reason: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture
+def idled(machine: Machine) -> Iterator[Installed]:
+    """The project in the shared guest; the policy is put back to one without limits afterwards."""
+    installed = Installed(machine)
+    yield installed
+    machine.sh("systemctl start idled.socket idled-varlink.socket idled")
+    machine.logout_all()
+    installed.limits()

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The daemon itself in a guest: restarted, killed, reloaded, observing, without its sources; nothing is lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from .installed import LATE, SEC, Installed, number
+from .test_ends import type_until
+from .terminal import boottime
+
+
+@pytest.mark.parametrize("how", ["systemctl restart idled", "systemctl kill --signal=KILL idled"])
+def test_a_restart_changes_no_clock(idled: Installed, how: str) -> None:
+    idled.limits(idle="9s", absolute="18s", warn='["3s"]')
+    with idled.login("alice") as walks_away, idled.login("bob") as types:
+        opened = number(idled.event("session-opened", IDLED_USER="bob"), "AGE_USEC")
+        before = boottime()
+        typed = walks_away.type("x")
+        type_until(types, before + 4 * SEC)
+        idled.machine.sh(how)
+        idled.event("started", 10)
+        type_until(types, before + 25 * SEC)
+        closed = walks_away.wait_closed(5)
+        types.wait_closed(5)
+    assert 9 * SEC <= closed - typed <= 9 * SEC + LATE
+    ended = idled.event("ended", IDLED_USER="bob")
+    assert ended["IDLED_REASON"] == "absolute"
+    assert number(ended, "LATE_USEC") < SEC
+    assert number(ended, "AGE_USEC") >= 18 * SEC
+    assert opened < SEC
+    assert len(idled.events("session-opened")) == 2
+    assert len(idled.events("warned", IDLED_USER="alice")) == 1
+
+
+def test_a_login_while_the_daemon_is_away_is_not_lost(idled: Installed) -> None:
+    idled.limits(idle="8s")
+    idled.machine.sh("systemctl stop idled.socket idled-varlink.socket idled")
+    with idled.login("alice") as terminal:
+        typed = terminal.type("x")
+        idled.machine.sh("systemctl start idled.socket idled-varlink.socket idled")
+        session = idled.session("alice", terminals=1)
+        assert session["idleTimeoutUSec"] == 8 * SEC
+        assert 8 * SEC <= terminal.wait_closed(20) - typed
+
+
+def test_killed_in_the_midst_of_an_end(idled: Installed) -> None:
+    idled.limits(idle="4s")
+    with idled.login("alice") as terminal:
+        terminal.type("sh -c \"trap '' HUP TERM; while :; do sleep 1; done\"\n")
+        terminal.wait_closed(20)
+        idled.machine.sh("systemctl kill --signal=KILL idled")
+        ended = idled.event("ended", 15, IDLED_USER="alice")
+    assert ended["IDLED_SURVIVORS"] == "0"
+    assert idled.processes("alice") == []
+
+
+def test_reload_changes_limits_of_running_sessions(idled: Installed) -> None:
+    idled.limits(idle="1h", warn='["2s"]')
+    with idled.login("alice") as terminal:
+        typed = terminal.type("x")
+        assert idled.session("alice")["idleTimeoutUSec"] == 3600 * SEC
+        idled.limits(idle="6s", warn='["2s"]')
+        terminal.expect("the idle limit is 6s", timeout=15)
+        assert 6 * SEC <= terminal.wait_closed(15) - typed <= 6 * SEC + LATE
+
+
+def test_broken_policy_changes_nothing(idled: Installed) -> None:
+    idled.limits(idle="1h")
+    with idled.login("alice"):
+        idled.machine.write("/etc/idled/idled.toml", 'mode = "enforce"\n[defaults]\nidle_timout = "1s"\n')
+        idled.machine.run("systemctl", "reload", "idled")
+        said = idled.event("config-rejected")["MESSAGE"]
+        assert "/etc/idled/idled.toml: defaults.idle_timout: unknown key; did you mean idle_timeout?" in said
+        assert idled.session("alice")["idleTimeoutUSec"] == 3600 * SEC
+        idled.machine.run("systemctl", "restart", "idled")
+        assert idled.session("alice")["idleTimeoutUSec"] == 3600 * SEC
+        assert idled.machine.run("idlectl", "check", check=False).returncode == 1
+
+
+def test_observe_mode_ends_nobody(idled: Installed) -> None:
+    idled.policy('mode = "observe"\n[defaults]\nidle_timeout = "4s"\nabsolute_timeout = "8s"\nwarn_before = ["2s"]\n')
+    with idled.login("alice") as terminal:
+        idled.event("would-end", 15, IDLED_REASON="idle")
+        idled.event("would-end", 15, IDLED_REASON="absolute")
+        terminal.type("echo still $((40+2))\n")
+        terminal.expect("still 42")
+        assert "idled:" not in terminal.text
+    assert idled.events("ended") == []
+    assert len(idled.events("would-end")) == 2
+
+
+@pytest.mark.parametrize("service", ["systemd-logind", "dbus"])
+def test_a_source_that_is_restarted_loses_nothing(idled: Installed, service: str) -> None:
+    idled.limits(idle="12s")
+    with idled.login("alice") as terminal:
+        typed = terminal.type("x")
+        idled.machine.sh(f"systemctl restart {service}; systemctl is-active systemd-logind || systemctl start systemd-logind")
+        assert 12 * SEC <= terminal.wait_closed(25) - typed <= 12 * SEC + LATE
+    idled.event("ended", IDLED_USER="alice")

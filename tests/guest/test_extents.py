@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What goes when a session is ended, and what stays: stubborn processes, detached ones, other sessions."""
+
+from __future__ import annotations
+
+import pytest
+
+from .installed import END, LATE, SEC, Installed, number
+from .terminal import boottime
+
+#: What a session may leave behind in its terminal when its person walks away.
+STUBBORN = {
+    "ignores HUP and TERM": "sh -c \"trap '' HUP TERM INT; while :; do sleep 1; done\"",
+    "background job": "nohup sleep 1001 >/dev/null 2>&1 &",
+    "setsid child": "setsid sleep 1002 >/dev/null 2>&1 </dev/null &",
+    "double fork": "(setsid sh -c 'sleep 1003 & sleep 1003' >/dev/null 2>&1 </dev/null &)",
+    "tmux server": "tmux new-session -d 'sleep 1004'",
+    "stopped job": "sleep 1005 & kill -STOP $!",
+    "forks all the time": "setsid sh -c \"trap '' HUP; while :; do sleep 0.01; done\" >/dev/null 2>&1 </dev/null &",
+}
+
+
+@pytest.mark.parametrize("what", STUBBORN)
+def test_nothing_of_the_session_survives(idled: Installed, what: str) -> None:
+    idled.limits(idle="4s")
+    with idled.login("alice") as terminal, idled.login("bob"):
+        typed = terminal.type(STUBBORN[what] + "\n")
+        closed = terminal.wait_closed(25)
+        ended = idled.event("ended", 15, IDLED_USER="alice")
+    assert 4 * SEC <= closed - typed
+    assert number(ended, "TOOK_USEC") <= END
+    assert idled.processes("alice") == []
+    assert (idled.events("end-escalated", IDLED_USER="alice") != []) == (number(ended, "TOOK_USEC") > 4 * SEC)
+
+
+def test_another_session_of_the_same_user_goes_on(idled: Installed) -> None:
+    idled.limits(idle="5s")
+    with idled.login("alice") as idle, idled.login("alice") as busy:
+        while idle.closed_at is None and boottime():
+            busy.type("x")
+            try:
+                idle.wait_closed(0.5)
+            except AssertionError:
+                continue
+        busy.type("\x15echo still $((40+2))\n")
+        busy.expect("still 42")
+        assert len(idled.events("ended")) == 1
+
+
+def test_end_connection_keeps_what_was_detached(idled: Installed) -> None:
+    idled.limits(idle="4s", more='end = "connection"\n')
+    with idled.login("alice") as terminal:
+        terminal.type("tmux new-session -d 'sleep 1011'; setsid sleep 1012 </dev/null >/dev/null 2>&1 &\n")
+        typed = terminal.type("sh -c \"trap '' HUP TERM; sleep 1013\"\n")
+        closed = terminal.wait_closed(20)
+    assert 4 * SEC <= closed - typed <= 4 * SEC + LATE
+    idled.event("ended", 10, IDLED_USER="alice")
+    left = " ".join(idled.processes("alice"))
+    assert "sleep 1011" in left
+    assert "sleep 1012" in left
+    assert "sshd" not in left
+
+
+def test_end_user_takes_all_of_the_user(idled: Installed) -> None:
+    rule = '[[rule]]\nname = "all of carol"\nmatch = { user = "carol" }\nend = "user"\n'
+    idled.limits(idle="5s", more=rule)
+    idled.machine.run("loginctl", "enable-linger", "carol")
+    try:
+        with idled.login("carol") as first, idled.login("carol") as second, idled.login("bob") as other:
+            first.type("systemd-run --user sleep 1021\n")
+            first.expect("Running as unit")
+            second.type("setsid sleep 1022 </dev/null >/dev/null 2>&1 &\n")
+            last = second.type("x")
+            while first.closed_at is None:
+                last = other.type("x")
+                try:
+                    first.wait_closed(0.5)
+                except AssertionError:
+                    continue
+            assert second.wait_closed(10) - last < LATE
+            idled.event("ended", 10, IDLED_USER="carol", IDLED_REASON="idle")
+            idled.event("ended", 10, IDLED_USER="carol", IDLED_REASON="user")
+            other.type("\x15echo still $((40+2))\n")
+            other.expect("still 42")
+        assert [line for line in idled.processes("carol") if "sleep" in line] == []
+    finally:
+        idled.machine.run("loginctl", "disable-linger", "carol")
