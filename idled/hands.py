@@ -96,7 +96,7 @@ class Hands:
     def _look_at(self, handle: Handle) -> Look:
         return Look(
             terminals=evidence.look(terminals(handle), handle.session.uid),
-            connection=self._connections.look(handle.connection, leader(handle.session)),
+            connection=self._connections.look(handle.connection, leader(handle.session), handle.session.uid),
             at=clock.now(),
             offset=clock.offset(),
         )

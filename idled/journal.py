@@ -61,19 +61,22 @@ class Journal:
         """Write one record; a journal that cannot take it must not keep anyone from being ended."""
         message, fields = render(record), fields_of(record)
         priority = _PRIORITY.get(record.kind, _INFO)
-        if self._native:
-            from systemd import journal
+        try:
+            if self._native:
+                from systemd import journal
 
-            journal.send(
-                message,
-                MESSAGE_ID=MESSAGE_IDS[record.kind],
-                PRIORITY=str(priority),
-                SYSLOG_IDENTIFIER="idled",
-                **fields,
-            )
-        else:
-            line = {"REALTIME_USEC": clock.wall(), "MESSAGE": message, "PRIORITY": priority} | fields
-            print(json.dumps(line), file=sys.stderr, flush=True)
+                journal.send(
+                    message,
+                    MESSAGE_ID=MESSAGE_IDS[record.kind],
+                    PRIORITY=str(priority),
+                    SYSLOG_IDENTIFIER="idled",
+                    **fields,
+                )
+            else:
+                line = {"REALTIME_USEC": clock.wall(), "MESSAGE": message, "PRIORITY": priority} | fields
+                print(json.dumps(line), file=sys.stderr, flush=True)
+        except (OSError, ValueError):
+            pass
 
 
 def fields_of(record: Record) -> dict[str, str]:

@@ -8,7 +8,7 @@ is lost there.
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import procfs
@@ -21,8 +21,18 @@ class Handle:
     """A session and where its processes are."""
 
     session: Session
-    cgroup: Path | None = None  # the folder of its scope, as logind says
+    scope: str = ""  # the unit that logind made for it
+    cgroup: Path | None = None  # the folder of that unit, once the leader was seen in it
     connection: str = ""  # SSH_CONNECTION: client address and port, server address and port
+
+
+def located(handle: Handle) -> Handle:
+    """The handle with its cgroup, if the leader has arrived there; logind tells of a session before it has."""
+    if handle.cgroup is not None or not handle.scope:
+        return handle
+    name = procfs.cgroup(handle.session.id.pid) or ""
+    inside = name.endswith(f"/{handle.scope}") and leader(handle.session) is not None
+    return replace(handle, cgroup=procfs.cgroup_path(name)) if inside else handle
 
 
 def leader(session: Session) -> Process | None:

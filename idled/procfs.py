@@ -95,6 +95,16 @@ def descendants(pid: int) -> Iterator[Process]:
                     yield from descendants(found.pid)
 
 
+def twin(parent: Process, uid: int) -> Process | None:
+    """The child that runs the same file as its parent, as that user."""
+    file = executable(parent.pid)
+    for child in descendants(parent.pid):
+        mine = child.ppid == parent.pid and real_uid(child.pid) == uid
+        if mine and file is not None and executable(child.pid) == file:
+            return child
+    return None
+
+
 def audit_session(pid: int) -> int:
     """The audit session, which is inherited and cannot be shed; UNSET when there is none."""
     return int(_read(f"/proc/{pid}/sessionid") or UNSET)

@@ -41,6 +41,8 @@ class State:
 
     def recall(self, boot: str) -> Iterator[tuple[Memory, Handle] | str]:
         """All sessions of this boot; for what could not be used, why."""
+        for left_over in self._folder.glob("*.new"):  # of a kill between write and rename
+            left_over.unlink(missing_ok=True)
         for path in sorted(self._folder.glob("*")):
             recalled = None
             try:
@@ -49,9 +51,11 @@ class State:
                 yield f"{path}: not what this daemon writes ({type(error).__name__}), ignoring"
             if recalled is not None and recalled[0].session.id.boot == boot:
                 yield recalled
-            else:
-                with suppress(OSError):
-                    path.unlink()
+                continue
+            if recalled is not None:
+                yield f"{path}: of another boot, ignoring"
+            with suppress(OSError):
+                path.unlink()
 
     def _path(self, session: SessionId) -> Path:
         return self._folder / f"{session}.json"
@@ -63,6 +67,7 @@ def _to_json(memory: Memory, handle: Handle) -> dict[str, Any]:
     if memory.ending is not None:
         data["ending"]["reason"] = memory.ending.reason.value
     data["cgroup"] = None if handle.cgroup is None else str(handle.cgroup)
+    data["scope"] = handle.scope
     data["connection"] = handle.connection
     return data
 
@@ -82,4 +87,4 @@ def _from_json(data: dict[str, Any]) -> tuple[Memory, Handle]:
         ending=Ending(**ending | {"reason": Reason(ending["reason"])}) if ending else None,
     )
     cgroup = Path(data["cgroup"]) if data["cgroup"] else None
-    return memory, Handle(session=session, cgroup=cgroup, connection=data["connection"])
+    return memory, Handle(session=session, scope=data["scope"], cgroup=cgroup, connection=data["connection"])

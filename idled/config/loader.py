@@ -68,7 +68,7 @@ class _Reader:
         self.file = source.path
         try:
             data = tomllib.loads(source.text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # TOMLDecodeError is one; a number of 5000 digits another
             self._wrong("", f"is not TOML: {error}")
             return
         self._no_others(data, _TOP, "")
@@ -82,22 +82,27 @@ class _Reader:
             self._wrong("rule", f"found {shown(rules)}, expected [[rule]] blocks")
             return
         for number, rule in enumerate(rules, 1):
-            self._rule(rule, f"rule[{number}]")
+            if isinstance(rule, dict):
+                self._rule(rule, f"rule[{number}]")
+            else:
+                self._wrong(f"rule[{number}]", f"found {shown(rule)}, expected a table")
 
-    def _rule(self, data: Any, key: str) -> None:
-        table = self._table(data, key)
+    def _rule(self, table: dict[str, Any], key: str) -> None:
         self._no_others(table, _RULE, f"{key}.")
         name = table.get("name")
         if not isinstance(name, str) or not name.strip() or not name.isprintable():
             self._wrong(f"{key}.name", f"found {shown(name) if name else 'nothing'}, expected a name for the journal")
             name = ""
-        if name == DEFAULTS or any(rule.name == name for rule in self.rules):
+        elif name == DEFAULTS or any(rule.name == name for rule in self.rules):
             self._wrong(f"{key}.name", f"found {shown(name)}, expected a name no other rule has")
         match = self._match(self._table(table.get("match", {}), f"{key}.match"), f"{key}.match")
         values = self._values(table, key)
         if not any(name in table for name in SETTINGS):
             self._odd(key, "sets nothing")
-        self.rules.append(Rule(name=name, match=match, values=values))
+        new = Rule(name=name, match=match, values=values)
+        if shadow := _shadow(new, self.rules):
+            self._odd(key, f"has no effect: {shadow!r} before it matches the same sessions and sets all that it sets")
+        self.rules.append(new)
 
     def _match(self, table: dict[str, Any], key: str) -> tuple[Condition, ...]:
         names = [*MATCH, *(f"not_{name}" for name in MATCH)]
@@ -129,6 +134,9 @@ class _Reader:
                 continue
             if all(_covered(value, excluded[condition.key]) for value in condition.values):
                 self._wrong(f"{key}.{condition.key}", f"can never match: not_{condition.key} excludes all of it")
+        keys = {condition.key for condition in conditions if not condition.negated}
+        if "tty" in keys and _without_terminal(conditions):
+            self._wrong(f"{key}.tty", "can never match: terminal asks for sessions that have none")
 
     def _values(self, table: dict[str, Any], key: str) -> dict[str, Any]:
         values = {}
@@ -165,6 +173,20 @@ class _Reader:
 
     def _odd(self, key: str, text: str) -> None:
         self.problems.append(Problem(file=self.file, key=key, text=text, fatal=False))
+
+
+def _without_terminal(conditions: Iterable[Condition]) -> bool:
+    """Whether they ask for sessions that have no terminal."""
+    asked = [condition for condition in conditions if condition.key == "terminal" and condition.values]
+    return any(all(value is condition.negated for value in condition.values) for condition in asked)
+
+
+def _shadow(rule: Rule, before: Iterable[Rule]) -> str:
+    """Name of an earlier rule that leaves nothing for this one to set; empty when there is none."""
+    for other in before:
+        if rule.values and rule.values.keys() <= other.values.keys() and set(other.match) <= set(rule.match):
+            return other.name
+    return ""
 
 
 def _covered(value: Any, excluded: tuple[Any, ...]) -> bool:

@@ -38,9 +38,12 @@ def shown(value: Any) -> str:
         text = "a table"
     elif isinstance(value, list):
         text = "[" + ", ".join(shown(item) for item in value) + "]"
+    elif isinstance(value, int) and abs(value) >= 1 << 64:
+        text = hex(value)  # of thousands of digits str() makes an error
     else:
         text = str(value)
-    return "".join(sign if sign.isprintable() else "?" for sign in text[:80])
+    cut = text if len(text) <= 80 else text[:77] + "..."
+    return "".join(sign if sign.isprintable() else "?" for sign in cut)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

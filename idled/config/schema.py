@@ -44,6 +44,8 @@ def _span(value: Any) -> Usec:
         span = parse_span(value)
     except SpanError as error:
         raise Unfit(f"{expected} ({error})") from None
+    except ArithmeticError:
+        raise Unfit(f"{expected}, not a number of {len(value)} digits") from None
     if span < SEC:
         raise Unfit(f"{expected}, at least 1s")
     return span
@@ -76,7 +78,7 @@ def _one_of(kind: type[Extent] | type[Mode]) -> Callable[[Any], Any]:
 
 
 def _name(value: Any) -> str:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or not value.isprintable():
         raise Unfit("expected a name in quotes")
     return value
 
@@ -86,9 +88,13 @@ def _network(value: Any) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     if not isinstance(value, str):
         raise Unfit(expected)
     try:
-        return ipaddress.ip_network(value)
+        network = ipaddress.ip_network(value)
     except ValueError as error:
         raise Unfit(f"{expected} ({error})") from None
+    mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
+    if mapped is not None and network.prefixlen >= 96:  # addresses are compared as the IPv4 ones they are
+        return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
+    return network
 
 
 def _truth(value: Any) -> bool:

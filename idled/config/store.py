@@ -33,10 +33,12 @@ class Store:
             return policy, records
         kept = self._last_good()
         if kept is not None:
-            note = f"the last good one of {self._kept} stands in for {self._main}"
-            return self._moded(kept.policy), [*records, Record(kind=Kind.CONFIG_LOADED, note=note)]
-        note = f"the built-in one, which only observes, stands in for {self._main}"
-        return BUILT_IN, [*records, Record(kind=Kind.CONFIG_LOADED, note=note)]
+            policy, origin = self._moded(kept.policy), f"the last good one, kept in {self._kept}"
+        else:
+            policy, origin = BUILT_IN, "the built-in one, which ends nobody"
+        trouble = f"{self._main} cannot be used; another policy stands in for it: {origin}"
+        records += [Record(kind=Kind.TROUBLE, note=trouble), _loaded(policy, origin)]
+        return policy, records
 
     def reload(self) -> tuple[Policy | None, list[Record]]:
         """The policy as the files are now, or None when they cannot be used; and what there is to say of it."""
@@ -47,9 +49,7 @@ class Store:
         records = [_record(Kind.TROUBLE, problem) for problem in loaded.warnings]
         records += self._keep(loaded.sources)
         policy = self._moded(loaded.policy)
-        files = ", ".join(source.path for source in loaded.sources)
-        note = f"{policy.mode.value} mode, {len(policy.rules) - 1} rules, from {files}"
-        return policy, [*records, Record(kind=Kind.CONFIG_LOADED, note=note)]
+        return policy, [*records, _loaded(policy, ", ".join(source.path for source in loaded.sources))]
 
     def _moded(self, policy: Policy) -> Policy:
         return replace(policy, mode=Mode.OBSERVE) if self._observe else policy
@@ -68,8 +68,14 @@ class Store:
     def _last_good(self) -> Loaded | None:
         try:
             return parse(Source(**source) for source in json.loads(self._kept.read_bytes()))
-        except (OSError, ValueError, TypeError, ConfigError):
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError, ConfigError):
             return None
+
+
+def _loaded(policy: Policy, origin: str) -> Record:
+    count = len(policy.rules) - 1  # the last one is the defaults
+    note = f"{policy.mode.value} mode, {count} rule{'' if count == 1 else 's'}, from {origin}"
+    return Record(kind=Kind.CONFIG_LOADED, note=note)
 
 
 def _record(kind: Kind, problem: Problem) -> Record:

@@ -13,7 +13,7 @@ class Unreachable(Exception):
     """The service cannot be asked; the message says why."""
 
 
-def call(path: str, method: str, **parameters: Any) -> dict[str, Any]:
+def call(path: str, method: str, /, **parameters: Any) -> dict[str, Any]:
     """The answer's parameters. Raises Unreachable, or VarlinkError where the service answers with one."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as link:
@@ -26,8 +26,8 @@ def call(path: str, method: str, **parameters: Any) -> dict[str, Any]:
     except (OSError, Malformed) as error:
         raise Unreachable(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     if "error" in answer:
-        raise VarlinkError(str(answer["error"]), **answer.get("parameters", {}))
-    return dict(answer.get("parameters", {}))
+        raise VarlinkError(str(answer["error"]), **(answer.get("parameters") or {}))
+    return dict(answer.get("parameters") or {})
 
 
 def _receive(link: socket.socket) -> bytes:

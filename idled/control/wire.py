@@ -15,7 +15,7 @@ MAX_CALL: Final = 64 * 1024
 class VarlinkError(Exception):
     """An error as varlink names them, with its parameters."""
 
-    def __init__(self, name: str, **parameters: Any) -> None:
+    def __init__(self, name: str, /, **parameters: Any) -> None:
         super().__init__(name)
         self.name = name
         self.parameters = parameters
@@ -36,7 +36,7 @@ def decode(data: bytes) -> dict[str, Any]:
         message = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"not JSON: {error}") from None
-    if not isinstance(message, dict) or not isinstance(message.get("parameters", {}), dict):
+    if not isinstance(message, dict) or not isinstance(message.get("parameters"), dict | None):
         raise Malformed("not a JSON object with an object as parameters")
     return message
 

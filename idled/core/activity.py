@@ -43,6 +43,7 @@ class ConnectionLook:
     sent_at: Usec  # when it last sent data
     wire_in: int  # bytes on the wire
     wire_out: int
+    counted: int | None = None  # pid of the sshd whose counters the next two come from
     delivered: int | None = None  # what the client delivered into the session
     issued: int | None = None  # what came out of the session
 
@@ -120,7 +121,7 @@ def follow(trace: Trace, look: Look) -> Trace:
 def _with_suspicion(new: Trace, trace: Trace, *, doubtful: bool, moved: bool) -> Trace:
     """Take note of signs that nobody's input explains (6, 8)."""
     was, now = trace.connection, new.connection
-    if was is None or now is None or was.delivered is None or now.delivered is None:
+    if was is None or now is None or was.counted is None or was.counted != now.counted:
         return replace(new, forged=new.forged or (doubtful and trace.doubts >= _DOUBTS - 1))
     if now.delivered != was.delivered:
         return replace(new, unexplained=0)
@@ -154,7 +155,7 @@ def _with_connection(trace: Trace, was: ConnectionLook | None, was_at: Usec, loo
         until = trace.bytes_until if was is None else look.at
         return replace(trace, bytes_until=until, traffic_until=max(until, trace.traffic_until))
     received_at, sent_at = min(now.received_at, look.at), min(now.sent_at, look.at)
-    if was is None or None in (was.delivered, was.issued, now.delivered, now.issued):
+    if was is None or was.counted is None or was.counted != now.counted:
         traffic = max(trace.traffic_until, received_at)
         return replace(trace, connection=now, bytes_until=max(trace.bytes_until, received_at), traffic_until=traffic)
     went_in, came_out = _moved(was, now)
@@ -179,4 +180,4 @@ def _moved(was: ConnectionLook, now: ConnectionLook) -> tuple[bool, bool]:
         wire = min(now.wire_in - was.wire_in, now.wire_out - was.wire_out)
         if wire >= rekeys * _REKEY_WIRE:
             return False, False
-    return went_in > 0, came_out > 0
+    return went_in != 0, came_out != 0

@@ -70,13 +70,13 @@ class Connections:
     def __init__(self) -> None:
         self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, _NETLINK_SOCK_DIAG)
 
-    def look(self, connection: str, leader: procfs.Process | None) -> ConnectionLook | None:
-        """One look at the connection; None when it is not there any more or cannot be asked for."""
+    def look(self, connection: str, leader: procfs.Process | None, uid: int) -> ConnectionLook | None:
+        """One look at the connection of a user; None when it is not there any more or cannot be asked for."""
         pair = parse(connection)
         if pair is None:
             return None
         try:
-            return self._look(pair, None if leader is None else user_side(leader))
+            return self._look(pair, None if leader is None else user_side(leader, uid))
         except (OSError, struct.error, IndexError):
             return None
 
@@ -95,6 +95,7 @@ class Connections:
             sent_at=found.at - found.sent_ago,
             wire_in=found.wire_in,
             wire_out=found.wire_out,
+            counted=None if counters is None else sshd,
             delivered=None if counters is None else counters.written - found.written,
             issued=None if counters is None else counters.read - found.read,
         )
@@ -154,12 +155,10 @@ def _io(sshd: int | None) -> procfs.Io | None:
     return None if sshd is None else procfs.io(sshd)
 
 
-def user_side(leader: procfs.Process) -> int | None:
-    """The sshd that moves a connection's bytes: the leader's child that runs the same file; for root the leader."""
-    executable = procfs.executable(leader.pid)
-    if executable is None:
-        return None
-    for child in procfs.descendants(leader.pid):
-        if child.ppid == leader.pid and procfs.executable(child.pid) == executable:
-            return child.pid
-    return leader.pid
+def user_side(leader: procfs.Process, uid: int) -> int | None:
+    """The sshd that moves a connection's bytes: the leader's child that runs as the user; root's have none.
+
+    None while there is none yet.
+    """
+    found = leader if uid == 0 else procfs.twin(leader, uid)
+    return found.pid if found else None

@@ -194,8 +194,6 @@ def sighting_of(properties: dict[str, Any], *, found: bool) -> Sighting | None:
     leader = procfs.process(properties["Leader"]) if properties["Leader"] else None
     if leader is None or properties["Service"] == "systemd-user":
         return None
-    name = procfs.cgroup(leader.pid) or ""
-    inside = name.endswith(f"/{properties['Scope']}") and bool(properties["Scope"])
     return Sighting(
         pid=leader.pid,
         start=leader.start,
@@ -206,7 +204,7 @@ def sighting_of(properties: dict[str, Any], *, found: bool) -> Sighting | None:
         tty="" if properties["Remote"] else properties["TTY"].removeprefix("/dev/"),
         remote=properties["RemoteHost"],
         logind=properties["Id"],
-        cgroup=procfs.cgroup_path(name) if inside else None,
+        scope=properties["Scope"],
         found=found,
     )
 

@@ -134,7 +134,7 @@ class Registrations:
         packet = await asyncio.get_running_loop().sock_recv(peer, MAX_PACKET + 1)
         registration = parse(packet, pid, uid)
         process = procfs.process(pid)
-        if process is None or process.start != registration.start:
+        if process is None or process.start != registration.start or not process.alive:
             raise RefusedPacket(f"names process {pid} as of {registration.start}, which is gone")
         answer = await self._register(registration)
         try:

@@ -16,7 +16,7 @@ from typing import Final
 
 from .. import procfs
 from ..core.model import Session, SessionId
-from ..members import Handle
+from ..members import Handle, located
 from ..words import clean
 from .sighting import Sighting
 
@@ -40,12 +40,12 @@ class Registry:
         self.wants_groups = False
         self._groupless: set[SessionId] = set()
 
-    def __getitem__(self, session: SessionId) -> Handle:
-        return self._handles[session]
-
     def get(self, session: SessionId) -> Handle | None:
         """Where its processes are; None when it is over."""
-        return self._handles.get(session)
+        handle = self._handles.get(session)
+        if handle is not None:
+            handle = self._handles[session] = located(handle)
+        return handle
 
     async def see(self, sighting: Sighting) -> Session | None:
         """Take in what a source saw; the session it is of, or None when its leader is gone already."""
@@ -154,7 +154,8 @@ def _merge(known: Handle | None, new: Sighting, id: SessionId) -> Handle:
     )
     return Handle(
         session=session,
-        cgroup=known.cgroup or new.cgroup,
+        scope=known.scope or clean(new.scope),
+        cgroup=known.cgroup,
         connection=known.connection or new.connection,
     )
 

@@ -2,7 +2,6 @@
 """What a source tells of one session. What it does not know it leaves empty."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..core.span import Usec
 
@@ -20,6 +19,6 @@ class Sighting:
     tty: str = ""  # of a console; an SSH connection has terminals that come and go
     remote: str = ""
     logind: str = ""
-    cgroup: Path | None = None
+    scope: str = ""  # the unit of its cgroup, as logind says
     connection: str = ""
     found: bool = False  # it was open before the source looked, so nobody was told of its limits

@@ -47,10 +47,9 @@ def _session(leader: procfs.Process) -> Sighting | None:
         account = pwd.getpwnam(title["user"])
     except KeyError:
         return None
+    of_user = procfs.twin(leader, account.pw_uid)
     if account.pw_uid == 0:  # root's connection has no second sshd; before authentication it is titled [priv]
         of_user = None if "[priv]" in title[0] else leader
-    else:
-        of_user = _child_of_user(leader, account.pw_uid)
     if of_user is None:
         return None
     return Sighting(
@@ -62,12 +61,3 @@ def _session(leader: procfs.Process) -> Sighting | None:
         service="sshd",
         found=True,
     )
-
-
-def _child_of_user(leader: procfs.Process, uid: int) -> procfs.Process | None:
-    executable = procfs.executable(leader.pid)
-    for child in procfs.descendants(leader.pid):
-        own = child.ppid == leader.pid and procfs.real_uid(child.pid) == uid
-        if own and procfs.executable(child.pid) == executable:
-            return child
-    return None

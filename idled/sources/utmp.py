@@ -2,7 +2,9 @@
 """Sessions that only utmp knows, where there is a utmp: logins on hosts without logind and without our PAM module.
 
 A record of utmp is a claim. It counts only if its line is a terminal below /dev that belongs to the user it names and
-its process is root's (a login program, not one that the user could have written in); else it is refused and said.
+its process is root's (a login program, not one that the user could have written in) and has that terminal; a claim on
+what is not the user's is refused and said. A process without that terminal got the number of one that is gone: after a
+crash utmp is full of those, and whoever has the number now is no session.
 """
 
 import os
@@ -40,38 +42,54 @@ def read() -> list[Line]:
 def sightings(lines: list[Line], refuse: Callable[[str], None]) -> Iterator[Sighting]:
     """The sessions that the records really are of; `refuse` is told of those that claim what is not so."""
     for line in lines:
-        problem, uid = _check(line)
-        leader = procfs.process(line.pid) if line.pid else None
-        if problem:
-            refuse(f"utmp: {problem}")
-        elif leader is not None and leader.alive and procfs.real_uid(leader.pid) == 0:
+        try:
+            device, uid = _terminal(line)
+        except _Refused as error:
+            refuse(f"utmp: {error}")
+            continue
+        leader = _login_on(device, line.pid)
+        if leader is not None:
+            began = leader.start * procfs.TICK
+            claimed = int(line.started + 1) * SEC - clock.offset()  # whole seconds, never early
             yield Sighting(
                 pid=leader.pid,
                 start=leader.start,
                 user=line.user,
                 uid=uid,
-                opened_at=max(1, int(line.started + 1) * SEC - clock.offset()),  # whole seconds, never early
+                opened_at=max(began, min(claimed, clock.now())),
                 tty="" if line.host else line.line,
                 remote=line.host,
                 found=True,
             )
 
 
-def _check(line: Line) -> tuple[str, int]:
-    """What is wrong with a record (empty: nothing), and the user's uid."""
+class _Refused(Exception):
+    """A record claims what is not so; the message says what."""
+
+
+def _login_on(device: int, pid: int) -> procfs.Process | None:
+    """The login program of that number: root's, and the terminal is its own or one whose master side it holds."""
+    found = procfs.process(pid) if pid > 0 and device else None
+    if found is None or not found.alive or procfs.real_uid(pid) != 0:
+        return None
+    return found if device == found.tty or device in procfs.ptys_held(pid) else None
+
+
+def _terminal(line: Line) -> tuple[int, int]:
+    """Device number of a record's terminal (0: it is gone, an old record) and the user's uid. Raises _Refused."""
     shown, user = clean(line.line, 64), clean(line.user, 64)
     parts = line.line.split("/")
     if not line.line or line.line.startswith("/") or any(part in ("", ".", "..") for part in parts):
-        return f"line {shown!r} of {user} is no name below /dev", 0
+        raise _Refused(f"line {shown!r} of {user} is no name below /dev")
     try:
         uid = pwd.getpwnam(line.user).pw_uid
         status = os.stat(f"/dev/{line.line}", follow_symlinks=False)
     except KeyError:
-        return f"no user {user}", 0
+        raise _Refused(f"no user {user}") from None
     except OSError:
-        return "", 0  # a terminal that is gone: an old record, not a claim
+        return 0, uid
     if not stat.S_ISCHR(status.st_mode):
-        return f"line {shown!r} of {user} is no terminal", 0
+        raise _Refused(f"line {shown!r} of {user} is no terminal")
     if status.st_uid != uid:
-        return f"terminal {shown!r} is not {user}'s", 0
-    return "", uid
+        raise _Refused(f"terminal {shown!r} is not {user}'s")
+    return status.st_rdev, uid

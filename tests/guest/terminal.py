@@ -130,7 +130,7 @@ class Terminal:
         poll = select.poll()
         poll.register(self._master, select.POLLOUT)
         while data:
-            if self._hung_up.is_set():
+            if self._hung_up.is_set() or self.closed_at is not None:
                 raise Unseen("nobody can type: the terminal is gone")
             poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
             try:

@@ -6,8 +6,8 @@ from __future__ import annotations
 import pytest
 
 from .installed import LATE, SEC, Installed, number
-from .test_ends import type_until
 from .terminal import boottime
+from .test_ends import type_until
 
 
 @pytest.mark.parametrize("how", ["systemctl restart idled", "systemctl kill --signal=KILL idled"])
@@ -41,7 +41,7 @@ def test_a_login_while_the_daemon_is_away_is_not_lost(idled: Installed) -> None:
         idled.machine.sh("systemctl start idled.socket idled-varlink.socket idled")
         session = idled.session("alice", terminals=1)
         assert session["idleTimeoutUSec"] == 8 * SEC
-        assert 8 * SEC <= terminal.wait_closed(20) - typed
+        assert terminal.wait_closed(20) - typed >= 8 * SEC
 
 
 def test_killed_in_the_midst_of_an_end(idled: Installed) -> None:
@@ -95,6 +95,8 @@ def test_a_source_that_is_restarted_loses_nothing(idled: Installed, service: str
     idled.limits(idle="12s")
     with idled.login("alice") as terminal:
         typed = terminal.type("x")
-        idled.machine.sh(f"systemctl restart {service}; systemctl is-active systemd-logind || systemctl start systemd-logind")
+        idled.machine.sh(
+            f"systemctl restart {service}; systemctl is-active systemd-logind || systemctl start systemd-logind"
+        )
         assert 12 * SEC <= terminal.wait_closed(25) - typed <= 12 * SEC + LATE
     idled.event("ended", IDLED_USER="alice")

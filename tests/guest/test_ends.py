@@ -25,7 +25,9 @@ def test_idle_session_is_warned_and_ended(idled: Installed) -> None:
     idled.limits(idle="10s", warn='["4s"]')
     with idled.login("alice") as terminal:
         typed = terminal.type("echo here\n")
-        warning = terminal.expect(r"idled: this session will be ended in [34] seconds? \(at [0-9:]+\): no input; the idle")
+        warning = terminal.expect(
+            r"idled: this session will be ended in [34] seconds? \(at [0-9:]+\): no input; the idle"
+        )
         assert 5 * SEC < terminal.moment(warning) - typed < 6 * SEC + LATE
         terminal.expect("session ended after 10s without input", timeout=20)
         closed = terminal.wait_closed(20)
