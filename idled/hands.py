@@ -40,6 +40,7 @@ class Hands:
         self._start = start
         self._alarm = clock.Alarm()
         self._connections = Connections()
+        self._ends: dict[SessionId, end.End] = {}
         self.registry = Registry(self._opened, self._closed)
         self.logind = Logind(self.registry.see, self._trouble)
 
@@ -120,17 +121,18 @@ class Hands:
         handle = self.registry.get(action.id)
         if handle is not None:
             self._tell(action.id, words.farewell(action.reason, action.limit))
-            self._start(self._end(handle, action.extent))
+            self._ends[action.id] = end.End(handle, action.extent)
+            self._start(self._end(action.id, self._ends[action.id]))
 
-    async def _end(self, handle: Handle, extent: Extent) -> None:
+    async def _end(self, id: SessionId, ending: end.End) -> None:
         await asyncio.sleep(_LAST_WORDS)
-        end.hang_up(handle, extent)
-        await end.until_gone(handle, extent)
-        self.handle(events.Gone(id=handle.session.id))
+        ending.hang_up()
+        await ending.until_gone()
+        self.handle(events.Gone(id=id))
 
     def _kill(self, action: events.Kill) -> Event | None:
-        handle = self.registry.get(action.id)
-        left = end.kill(handle, action.extent) if handle else ()
+        ending = self._ends.get(action.id)
+        left = ending.kill() if ending else ()
         return events.Survived(id=action.id, processes=left) if left else None
 
     def _release(self, action: events.Release) -> None:
@@ -148,6 +150,7 @@ class Hands:
             self._state.remember(action.memory, handle)
 
     def _forget(self, action: events.Forget) -> None:
+        self._ends.pop(action.id, None)
         self.registry.drop(action.id)
         self._state.forget(action.id)
 

@@ -145,8 +145,9 @@ def _limits(record: Record) -> str:
 
 
 def _left(record: Record) -> str:
-    shown = ", ".join(clean(name) for name in (record.survivors or ())[:8])
-    return f"{len(record.survivors or ())} processes left ({shown})"
+    left = record.survivors or ()
+    shown = ", ".join(clean(name) for name in left[:8])
+    return f"{len(left)} process{'' if len(left) == 1 else 'es'} left ({shown})"
 
 
 _TEXT: Final[Mapping[Kind, Callable[[Record], str]]] = {

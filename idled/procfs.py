@@ -34,11 +34,15 @@ class Process:
     sid: int
     tty: int  # device number of the controlling terminal, 0 for none
     start: int  # clock ticks since boot
+    threads: int = 1
 
     @property
     def alive(self) -> bool:
-        """Zombies have ended; nobody has picked up their status yet."""
-        return self.state not in "ZX"
+        """Zombies have ended; nobody has picked up their status yet.
+
+        A process whose main thread alone has ended shows the same state, and lives on in the others.
+        """
+        return self.state not in "ZX" or self.threads > 1
 
 
 def _read(path: str) -> bytes | None:
@@ -75,6 +79,7 @@ def parse_stat(data: bytes) -> Process:
         sid=int(fields[3]),
         tty=os.makedev(tty >> 8 & 0xFFF, tty & 0xFF | tty >> 12 & 0xFFF00) if tty else 0,
         start=int(fields[19]),
+        threads=int(fields[17]),
     )
 
 
@@ -85,22 +90,29 @@ def processes() -> Iterator[Process]:
             yield found
 
 
-def descendants(pid: int) -> Iterator[Process]:
-    """The children of a process, theirs, and so on; not the process itself."""
-    with suppress(FileNotFoundError, ProcessLookupError):
+def children(pid: int) -> Iterator[Process]:
+    """The children of a process."""
+    with suppress(*_GONE):
         for task in os.listdir(f"/proc/{pid}/task"):
             for child in (_read(f"/proc/{pid}/task/{task}/children") or b"").split():
                 if found := process(int(child)):
                     yield found
-                    yield from descendants(found.pid)
+
+
+def descendants(pid: int) -> Iterator[Process]:
+    """The children of a process, theirs, and so on, however deep; not the process itself."""
+    parents = [pid]
+    while parents:
+        for child in children(parents.pop()):
+            parents.append(child.pid)
+            yield child
 
 
 def twin(parent: Process, uid: int) -> Process | None:
     """The child that runs the same file as its parent, as that user."""
     file = executable(parent.pid)
-    for child in descendants(parent.pid):
-        mine = child.ppid == parent.pid and real_uid(child.pid) == uid
-        if mine and file is not None and executable(child.pid) == file:
+    for child in children(parent.pid):
+        if real_uid(child.pid) == uid and file is not None and executable(child.pid) == file:
             return child
     return None
 
@@ -215,12 +227,19 @@ def cgroup_path(name: str) -> Path | None:
 
 
 def cgroup_members(folder: Path) -> Iterator[Process]:
-    """Every process in a cgroup and those below it."""
-    for path, _, files in os.walk(folder):
-        if "cgroup.procs" in files:
-            for pid in (_read(f"{path}/cgroup.procs") or b"").split():
-                if found := process(int(pid)):
-                    yield found
+    """Every process in a cgroup and those below it, however deep.
+
+    What cannot be read was removed meanwhile (ENODEV), or is threaded (EOPNOTSUPP) and has its processes listed in a
+    cgroup above.
+    """
+    folders = [str(folder)]
+    while folders:
+        path, pids = folders.pop(), b""
+        with suppress(OSError):
+            pids = _read(f"{path}/cgroup.procs") or b""
+        yield from filter(None, map(process, map(int, pids.split())))
+        with suppress(OSError), os.scandir(path) as entries:
+            folders += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def cgroup_populated(folder: Path) -> bool:
@@ -234,7 +253,11 @@ def cgroup_populated(folder: Path) -> bool:
 def cgroup_kill(folder: Path) -> bool:
     """SIGKILL to all in it and below at once; False where the kernel (before 5.14) cannot."""
     try:
-        (folder / "cgroup.kill").write_text("1")
+        fd = os.open(folder / "cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, b"1")
+        finally:
+            os.close(fd)
     except _GONE:
         return not folder.exists()
     except OSError:

@@ -7,46 +7,80 @@ long, is decided in ``core.timing``.
 
 import asyncio
 import signal
+from collections.abc import Iterator
 from typing import Final
 
 from .. import procfs
 from ..core.model import Extent
 from ..core.span import MSEC, SEC, Usec
-from ..members import Handle, concerned, leader, user_slice
+from ..members import Handle, concerned, leader, members, user_slice
+from ..procfs import Process
 
 _FIRST_CHECK: Final[Usec] = 20 * MSEC
 _SLOWEST_CHECK: Final[Usec] = 250 * MSEC
 
 
-def hang_up(handle: Handle, extent: Extent) -> None:
-    """SIGHUP to everything that goes, and SIGCONT, so that what is stopped can take it."""
-    for process in concerned(handle, extent):
-        procfs.send(process, signal.SIGHUP, signal.SIGCONT)
+class End:
+    """The end of one session to some extent, from the first signal to the moment when nothing is left.
 
+    It remembers who is to go. When the leader has gone, and with it its terminals, nothing leads to those who ignored
+    that; only where a cgroup holds all of what is to go is nothing to be remembered.
+    """
 
-def kill(handle: Handle, extent: Extent) -> tuple[str, ...]:
-    """SIGKILL to everything that is left; what that was, as ``name[pid]``."""
-    left = concerned(handle, extent)
-    folder = user_slice(handle) if extent is Extent.USER else handle.cgroup
-    if extent is Extent.CONNECTION or folder is None or not procfs.cgroup_kill(folder):
-        for process in left:
-            procfs.send(process, signal.SIGKILL)
-    elif (first := leader(handle.session)) is not None:  # it may be outside of the cgroup
-        procfs.send(first, signal.SIGKILL)
-    return tuple(f"{process.comm}[{process.pid}]" for process in left)
+    def __init__(self, handle: Handle, extent: Extent) -> None:
+        self._handle = handle
+        self._extent = extent
+        self._folder = None
+        if extent is not Extent.CONNECTION:
+            self._folder = user_slice(handle) if extent is Extent.USER else handle.cgroup
+        self._known: list[Process] = []
 
+    def hang_up(self) -> None:
+        """SIGHUP to everything that goes, and SIGCONT, so that what is stopped can take it."""
+        for process in self._left():
+            procfs.send(process, signal.SIGHUP, signal.SIGCONT)
 
-def gone(handle: Handle, extent: Extent) -> bool:
-    """Whether nothing that was to go is left."""
-    folder = user_slice(handle) if extent is Extent.USER else handle.cgroup
-    if extent is not Extent.CONNECTION and folder is not None and procfs.cgroup_populated(folder):
-        return False
-    return not concerned(handle, extent)
+    def kill(self) -> tuple[str, ...]:
+        """SIGKILL to everything that is left; what that was, as ``name[pid]``."""
+        left = self._left()
+        if self._folder is None or not procfs.cgroup_kill(self._folder):
+            for process in left:
+                procfs.send(process, signal.SIGKILL)
+        elif (first := leader(self._handle.session)) is not None:  # it may be outside of the cgroup
+            procfs.send(first, signal.SIGKILL)
+        return tuple(f"{process.comm}[{process.pid}]" for process in left)
 
+    def gone(self) -> bool:
+        """Whether nothing that was to go is left."""
+        if self._folder is not None and procfs.cgroup_populated(self._folder):
+            return False
+        return not self._left()
 
-async def until_gone(handle: Handle, extent: Extent) -> None:
-    """Wait until nothing is left: soon after it happens when that is soon, four times a second later."""
-    pause = _FIRST_CHECK
-    while not gone(handle, extent):
-        await asyncio.sleep(pause / SEC)
-        pause = min(pause * 2, _SLOWEST_CHECK)
+    async def until_gone(self) -> None:
+        """Wait until nothing is left: soon after it happens when that is soon, four times a second later."""
+        pause = _FIRST_CHECK
+        while not self.gone():
+            await asyncio.sleep(pause / SEC)
+            pause = min(pause * 2, _SLOWEST_CHECK)
+
+    def _left(self) -> list[Process]:
+        found = {process.pid: process for process in concerned(self._handle, self._extent)}
+        if self._folder is None:
+            found |= {process.pid: process for process in self._remembered()}
+            self._known = list(found.values())
+        return list(found.values())
+
+    def _remembered(self) -> Iterator[Process]:
+        """Those that were to go at the last look and live, and what they have started since."""
+        sids = {known.sid for known in self._known}
+        for known in self._known:
+            now = procfs.process(known.pid)
+            if now is not None and now.start == known.start:
+                yield from self._unless_detached([now, *procfs.descendants(now.pid)], sids)
+        if self._extent is Extent.CONNECTION:
+            yield from self._unless_detached(members(self._handle), sids)
+
+    def _unless_detached(self, found: list[Process], sids: set[int]) -> Iterator[Process]:
+        """Those that live; of a connection those that have not called setsid()."""
+        stays = self._extent is Extent.CONNECTION
+        return (process for process in found if process.alive and not (stays and process.sid not in sids))

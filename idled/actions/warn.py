@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Writing a line on a person's terminals, without ever waiting for one.
 
-A terminal that was stopped with Ctrl-S, whose other side does not read, or that has gone, gets no line; the caller is
-told which. Output is not activity, so a warning never keeps a session open.
+A terminal that was stopped with Ctrl-S, whose other side does not read, or that has gone, gets no line, or not all of
+it; the caller is told which. Output is not activity, so a warning never keeps a session open.
 """
 
 import os
@@ -24,7 +24,7 @@ def _write(device: int, name: str, uid: int, data: bytes) -> bool:
     try:
         status = os.fstat(fd)
         mine = stat.S_ISCHR(status.st_mode) and status.st_rdev == device and status.st_uid == uid
-        return mine and os.write(fd, data) > 0
+        return mine and os.write(fd, data) == len(data)
     except OSError:  # EAGAIN: stopped or full; EIO: hung up
         return False
     finally:

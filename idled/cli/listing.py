@@ -1,16 +1,28 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""``idlectl list``: the open sessions as a table that fits 80 columns, or as JSON."""
+"""``idlectl list``: the open sessions, those that end first on top, as a table or as JSON.
+
+On a terminal the table fits its width: times are always whole, names are cut. Elsewhere (a pipe, a file) nothing is cut
+and nothing is drawn.
+"""
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ..control.client import Unreachable, call
 from ..control.wire import VarlinkError
-from ..core.span import format_span
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console
+
+_GAP: Final = 2
+_HEADS: Final = ("ID", "USER", "FROM", "ON", "IDLE", "OPEN", "ENDS IN", "WHY")
+#: Columns that may be cut, each to no less than so many cells.
+_YIELDING: Final = {"USER": 8, "FROM": 9, "ON": 5, "WHY": 12}
+_RIGHT: Final = ("IDLE", "OPEN", "ENDS IN")
+_STYLES: Final = {"warned": "yellow", "ending": "red"}
+_OBSERVE: Final = "Observe mode: nobody is warned or ended; the journal says what would have been."
+_UNSEEN: Final = "IDLE ?: activity of this session cannot be observed, so no idle timeout ends it."
 
 
 def run(socket: str, *, as_json: bool) -> int:
@@ -18,7 +30,7 @@ def run(socket: str, *, as_json: bool) -> int:
     try:
         answer = call(socket, "io.idled.ListSessions")
     except Unreachable as error:
-        print(f"idlectl: the daemon cannot be asked: {error}", file=sys.stderr)
+        print(f"idlectl: the daemon cannot be asked: {error} (see: systemctl status idled)", file=sys.stderr)
         return 1
     except VarlinkError as error:
         print(f"idlectl: {error.name} {error.parameters or ''}".rstrip(), file=sys.stderr)
@@ -33,58 +45,91 @@ def run(socket: str, *, as_json: bool) -> int:
 def _show(answer: dict[str, Any]) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     sessions = sorted(answer["sessions"], key=lambda session: session.get("endsInUSec", 1 << 62))
-    if not sessions:
+    if sessions:
+        _print(console, sessions)
+    else:
         console.print("No sessions that you may see.")
-        return
-    console.print(table(sessions, boxed=console.is_terminal))
+    if any(not session["observed"] for session in sessions):
+        console.print(_UNSEEN)
     if answer["mode"] == "observe":
-        console.print("Observe mode: nobody is warned or ended, what would be done is in the journal.")
+        console.print(_OBSERVE)
 
 
-def table(sessions: list[dict[str, Any]], *, boxed: bool) -> "Table":
-    """The sessions as a table."""
-    from rich import box
-    from rich.table import Table
+def _print(console: "Console", sessions: list[dict[str, Any]]) -> None:
+    from rich.text import Text
 
-    found = Table(box=box.SIMPLE_HEAD if boxed else None, pad_edge=False, padding=(0, 1), header_style="bold")
-    for name in ("SESSION", "USER", "FROM", "TERMINALS", "IDLE", "OPEN", "NEXT", "RULE"):
-        found.add_column(name, overflow="fold", no_wrap=name in ("SESSION", "IDLE", "OPEN"))
-    for session in sessions:
-        found.add_row(*row(session), style=_STYLES.get(session["state"], "") if boxed else "")
-    return found
+    rows = [row(session, brief=console.is_terminal) for session in sessions]
+    space = console.width if console.is_terminal else None
+    widths = fit([[Text(cell).cell_len for cell in cells] for cells in (_HEADS, *rows)], space)
+    styles = ["bold", *(_STYLES.get(session["state"], "") for session in sessions)]
+    for cells, style in zip((_HEADS, *rows), styles, strict=True):
+        line = Text(style=style)
+        for head, cell, width in zip(_HEADS, cells, widths, strict=True):
+            text = Text(cell)
+            text.truncate(width, overflow="ellipsis")
+            text.align("right" if head in _RIGHT else "left", width)
+            line.append_text(text).append(" " * _GAP)
+        line.rstrip()
+        console.print(line)
 
 
-_STYLES = {"warned": "yellow", "ending": "red"}
+def fit(lengths: list[list[int]], space: int | None) -> list[int]:
+    """The widths of the columns; where they need more than there is, the widest that may be cut is, again and again."""
+    widths = [max(column) for column in zip(*lengths, strict=True)]
+    excess = 0 if space is None else sum(widths) + _GAP * (len(widths) - 1) - space
+    for _ in range(excess):
+        spare = [(width, at) for at, width in enumerate(widths) if width > _YIELDING.get(_HEADS[at], 1 << 30)]
+        if not spare:
+            break
+        widths[max(spare)[1]] -= 1
+    return widths
 
 
-def row(session: dict[str, Any]) -> tuple[str, ...]:
-    """One session's cells."""
+def row(session: dict[str, Any], *, brief: bool) -> tuple[str, ...]:
+    """One session's cells; `brief`: of many terminals only the first is named."""
+    terminals = session["terminals"]
+    if brief and len(terminals) > 1:
+        terminals = [terminals[0], f"+{len(terminals) - 1}"]
     return (
         session["name"],
         session["user"],
-        session["remote"] or session["service"],
-        " ".join(session["terminals"]) or "none",
-        _short(session["idleUSec"]) if session["observed"] else "not observed",
-        _short(session["ageUSec"]),
-        coming(session),
-        session.get(f"{session['reason']}Rule", "") if session.get("reason") else "",
+        session["remote"] or session["service"] or "-",
+        " ".join(terminals) or "-",
+        short(session["idleUSec"]) if session["observed"] else "?",
+        short(session["ageUSec"]),
+        ends_in(session),
+        why(session),
     )
 
 
-def coming(session: dict[str, Any]) -> str:
-    """What comes next for a session, and when."""
+def ends_in(session: dict[str, Any]) -> str:
+    """How long it has if nothing changes."""
     if session["state"] == "ending":
-        return "ending"
-    if session.get("reason") is None:
+        return "now"
+    if "endsInUSec" not in session:
+        return "never"
+    return short(session["endsInUSec"]) if session["endsInUSec"] else "overdue"
+
+
+def why(session: dict[str, Any]) -> str:
+    """What ends it: the limit, the rule that set it, and whether the person knows."""
+    reason = session.get("reason")
+    if reason is None:
         return "no limit"
-    why = f"{session['reason']} end in {_short(session['endsInUSec'])}"
-    if "warnsInUSec" in session:
-        return f"warning in {_short(session['warnsInUSec'])}, {why}"
-    return why
+    warned = ", warned" if session["state"] == "warned" else ""
+    return f"{reason} {short(session[f'{reason}TimeoutUSec'])}, {session[f'{reason}Rule']}{warned}"
 
 
-def _short(span: int) -> str:
-    """A span for a column: whole seconds."""
-    return format_span(span // 1_000_000 * 1_000_000)
+def short(span: int) -> str:
+    """A span in at most six or so cells: two units, and seconds only below ten minutes. `parse_span` takes it too."""
+    seconds = span // 1_000_000
+    if seconds >= 600:
+        seconds -= seconds % 60
+    parts = []
+    for name, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count}{name}")
+    return "".join(parts[:2]) or "0s"

@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 it could not be done, or what was checked is wrong; 2 the 
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -15,25 +16,43 @@ from ..control.wire import SOCKET
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="idlectl", description="See and check the sessions that idled watches.")
     parser.add_argument("--version", action="version", version=f"idlectl {__version__}")
-    parser.add_argument("--socket", default=SOCKET, metavar="PATH", help=f"the daemon's socket (default {SOCKET})")
+    _add_listing(parser)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
-    listing = verbs.add_parser("list", help="the open sessions, and what comes next for each (the default)")
-    listing.add_argument("--json", action="store_true", help="as the control service answers, one JSON object")
+    _add_listing(verbs.add_parser("list", help="the open sessions, when each ends, and why (the default)"))
     checking = verbs.add_parser("check", help="whether a policy is right, and how it is understood")
     checking.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: the installed one")
     return parser
 
 
+def _add_listing(parser: argparse.ArgumentParser) -> None:
+    """Options of the default verb, which are taken before the verb and after it."""
+    parser.add_argument(
+        "--socket", default=argparse.SUPPRESS, metavar="PATH", help=f"the daemon's socket (default {SOCKET})"
+    )
+    parser.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="as the control service answers, one JSON object"
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; its exit code."""
-    options = _parser().parse_args(argv)
+    try:
+        code = _run(_parser().parse_args(argv))
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read it has seen enough, as head(1) has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _run(options: argparse.Namespace) -> int:
     if options.verb == "check":
         from ..config import describe, files
 
         return describe.check(options.file or files.MAIN)
     from . import listing
 
-    return listing.run(options.socket, as_json=getattr(options, "json", False))
+    return listing.run(getattr(options, "socket", SOCKET), as_json=getattr(options, "json", False))
 
 
 if __name__ == "__main__":

@@ -51,18 +51,19 @@ def _hidden(path: Path) -> bool:
 
 def _read(path: Path) -> Source:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        with open(path, "rb", opener=_open) as file:
+            problem = _distrust(os.fstat(file.fileno()))
+            if not problem:
+                return Source(str(path), file.read(_MOST_BYTES).decode())
     except OSError as error:
-        raise ConfigError([Problem(file=str(path), text=f"cannot be read: {error.strerror}")]) from None
-    with open(fd, "rb") as file:
-        problem = _distrust(os.fstat(fd))
-        if problem:
-            raise ConfigError([Problem(file=str(path), text=problem)])
-        try:
-            return Source(str(path), file.read(_MOST_BYTES).decode())
-        except UnicodeDecodeError as error:
-            text = f"byte {error.start} is not UTF-8, expected a TOML file in UTF-8"
-            raise ConfigError([Problem(file=str(path), text=text)]) from None
+        problem = f"cannot be read: {error.strerror}"
+    except UnicodeDecodeError as error:
+        problem = f"byte {error.start} is not UTF-8, expected a TOML file in UTF-8"
+    raise ConfigError([Problem(file=str(path), text=problem)])
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _distrust(status: os.stat_result) -> str:

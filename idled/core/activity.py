@@ -12,20 +12,23 @@ A bound is never too early and only grows. What needs two kinds of evidence at o
 4. Bytes that were delivered between two looks were delivered, at the latest, when the connection last received
    anything. What arrives without delivering bytes (keepalives, chaff) blurs that; a session where this is seen is
    *chatty* and is looked at every few seconds, so that two looks are never far apart.
+   The kernel rounds that moment by up to a tick.
 5. A rekey looks like 96 or 115 bytes in and 92 out with more than 2 kB on the wire each way. It is no traffic.
 6. A doubtful stamp counts, since nobody may be ended for having typed ``mesg n``; but only three times in a session,
    and a session where one was seen is looked at every few seconds too.
-7. What cannot be read is taken for activity until the present look where it was readable before.
+7. What cannot be read is taken for activity until the present look where it was readable before. So is a terminal
+   that is gone: its last input was perhaps how it was closed.
 8. A sign without bytes can be the reading of what was typed before; a second one, or a doubtful one, is forged.
 
 What is not here: how all this is read (``evidence``), and what follows from it (``engine``).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from .span import Usec
-from .stamps import Sign, TerminalLook, Window, sign
+from .stamps import TICK, Sign, TerminalLook, Window, sign
 
 _DOUBTS: Final = 3
 #: Of chatter: looks without it until the session is no longer chatty.
@@ -101,7 +104,8 @@ def first_trace(opened_at: Usec) -> Trace:
 
 def follow(trace: Trace, look: Look) -> Trace:
     """The trace after one more look."""
-    signs = _signs(trace, look)
+    before = {terminal.device: terminal for terminal in trace.terminals}
+    signs = _signs(before, trace, look)
     doubtful = any(found.doubtful for found in signs)
     moved = any(found.moved for found in signs)
     believed = [found.until for found in signs if not found.doubtful or trace.doubts < _DOUBTS]
@@ -109,18 +113,18 @@ def follow(trace: Trace, look: Look) -> Trace:
         trace,
         at=look.at,
         offset=look.offset,
-        signs_until=max([trace.signs_until, *believed]),
-        terminals=look.terminals,
+        signs_until=max([trace.signs_until, *believed, *_vanished(before, look)]),
+        terminals=tuple(_remembered(before, *pair) for pair in zip(look.terminals, signs, strict=True)),
         doubts=min(trace.doubts + doubtful, _DOUBTS),
     )
     new = _with_connection(new, trace.connection, trace.at, look)
-    new = _with_suspicion(new, trace, doubtful=doubtful, moved=moved)
+    new = _with_suspicion(new, trace, look, doubtful=doubtful, moved=moved)
     return replace(new, active_until=max(trace.active_until, _active_until(new, look)))
 
 
-def _with_suspicion(new: Trace, trace: Trace, *, doubtful: bool, moved: bool) -> Trace:
+def _with_suspicion(new: Trace, trace: Trace, look: Look, *, doubtful: bool, moved: bool) -> Trace:
     """Take note of signs that nobody's input explains (6, 8)."""
-    was, now = trace.connection, new.connection
+    was, now = trace.connection, look.connection
     if was is None or now is None or was.counted is None or was.counted != now.counted:
         return replace(new, forged=new.forged or (doubtful and trace.doubts >= _DOUBTS - 1))
     if now.delivered != was.delivered:
@@ -129,8 +133,7 @@ def _with_suspicion(new: Trace, trace: Trace, *, doubtful: bool, moved: bool) ->
     return replace(new, unexplained=unexplained, forged=new.forged or (moved and (doubtful or unexplained >= 2)))
 
 
-def _signs(trace: Trace, look: Look) -> list[Sign]:
-    before = {terminal.device: terminal for terminal in trace.terminals}
+def _signs(before: Mapping[int, TerminalLook], trace: Trace, look: Look) -> list[Sign]:
     window = Window(
         begin=trace.at,
         end=look.at,
@@ -140,11 +143,23 @@ def _signs(trace: Trace, look: Look) -> list[Sign]:
     return [sign(before.get(terminal.device), terminal, window) for terminal in look.terminals]
 
 
+def _vanished(before: Mapping[int, TerminalLook], look: Look) -> list[Usec]:
+    """Until when there can have been input on a terminal that is gone (7)."""
+    return [look.at] if before.keys() - {terminal.device for terminal in look.terminals} else []
+
+
+def _remembered(before: Mapping[int, TerminalLook], now: TerminalLook, found: Sign) -> TerminalLook:
+    """What the next look is compared with (`stamps`, 5)."""
+    was = before.get(now.device)
+    stays = was is not None and was.doubted and was.atime == now.atime
+    return replace(now, doubted=found.doubtful or stays)
+
+
 def _active_until(trace: Trace, look: Look) -> Usec:
     if look.connection is None:
         return trace.signs_until
     if look.connection.delivered is None:
-        return min(trace.signs_until, look.connection.received_at)
+        return min(trace.signs_until, look.connection.received_at + TICK)
     return min(trace.signs_until, trace.bytes_until) if look.terminals else trace.traffic_until
 
 
@@ -154,14 +169,14 @@ def _with_connection(trace: Trace, was: ConnectionLook | None, was_at: Usec, loo
     if now is None:
         until = trace.bytes_until if was is None else look.at
         return replace(trace, bytes_until=until, traffic_until=max(until, trace.traffic_until))
-    received_at, sent_at = min(now.received_at, look.at), min(now.sent_at, look.at)
+    received_at, sent_at = min(now.received_at + TICK, look.at), min(now.sent_at + TICK, look.at)
     if was is None or was.counted is None or was.counted != now.counted:
         traffic = max(trace.traffic_until, received_at)
         return replace(trace, connection=now, bytes_until=max(trace.bytes_until, received_at), traffic_until=traffic)
     went_in, came_out = _moved(was, now)
     bytes_until = max(trace.bytes_until, received_at) if went_in else trace.bytes_until
     traffic_until = max(trace.traffic_until, bytes_until, sent_at if came_out else 0)
-    chatter = not went_in and received_at > was_at
+    chatter = not went_in and now.received_at > was_at + TICK
     return replace(
         trace,
         connection=now,

@@ -164,6 +164,8 @@ class Engine:
         if watch is None:
             return
         watch.looking = False
+        if watch.memory.ending is not None:
+            return  # what is seen now is only how it goes, and its next SIGKILL has its moment
         terminals = watch.terminals
         if event.look is None:
             watch.observed = False
@@ -179,8 +181,7 @@ class Engine:
                 self._record(Kind.ACTIVITY_FORGED, watch, now)
         if watch.terminals != terminals:
             self._set_limits(watch, None)
-        if watch.memory.ending is None:
-            self._decide(watch, now)
+        self._decide(watch, now)
         self._schedule(watch)
 
     def _decide(self, watch: _Watch, now: Usec) -> None:

@@ -5,15 +5,18 @@
    (seconds divided by 8) of the stamp; it then takes the whole second (tty_update_time() in the kernel's
    drivers/tty/tty_io.c). So a stamp says: the last input came in that block, its end not excluded.
 2. Input is therefore possible until the *end* of the block: at most 8 s too long, never too short. While the block
-   lasts, more input can come without a trace; its end may lie in the future.
+   lasts, more input can come without a trace; its end may lie in the future. Where the wall clock is set back, it
+   comes through the block of an old stamp once more.
 3. The stamp is of the wall clock, which can be stepped. A stamp that moved between two looks was moved between
    them, whatever its value; the value only says where in between, under the offset (wall minus boot time) of one of
    the two looks. If it fits under neither, the latest possible moment is taken: that of the second look.
-4. An old stamp seen for the first time says nothing but that there was no input since.
+4. An old stamp seen for the first time, old under both offsets, says nothing but that there was no input since.
 5. The kernel's own updates leave ctime alone; utimensat(2), chmod(2) and chown(2) move it. A stamp whose ctime moved
    too is *doubtful*: forged, or overwritten, or the trace of somebody who typed ``mesg n``. Input is then possible
-   until the later of the two, but not certain. A stamp in the future is no better than its ctime.
+   until the later of the two, but not certain. A stamp in the future is no better than its ctime. What came doubtful
+   stays so: when the clock gets to the block of such a stamp, or is still in it, that tells nothing more.
 6. Input waiting in the terminal's queue that was not there at the last look came in between, at the latest just now.
+   When a program has read since, or can have without a trace, that is all of what is waiting.
 """
 
 from dataclasses import dataclass
@@ -34,6 +37,7 @@ class TerminalLook:
     atime: Usec
     ctime: Usec
     queued: int = 0  # bytes typed that no program has read (TIOCINQ)
+    doubted: bool = False  # atime came to be as it is by rule 5; known of looks that were followed only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +72,11 @@ def sign(before: TerminalLook | None, now: TerminalLook, window: Window) -> Sign
     if before is None:
         return _first_sight(now, window)
     if now.atime == before.atime:
-        start, end = _block(now.atime, window.end_offset)
-        return Sign(until=end) if start <= window.end < end else NOTHING
+        if before.doubted or not (ends := _ends(now.atime, window)):
+            return NOTHING
+        return Sign(until=max(*ends, window.end if now.queued else 0))
+    if now.queued:
+        return Sign(until=window.end, moved=True)
     if now.ctime == before.ctime:
         return Sign(until=_moved(now.atime, window), moved=True)
     latest = now.ctime if now.atime > window.end + window.end_offset + TICK else max(now.atime, now.ctime)
@@ -77,20 +84,25 @@ def sign(before: TerminalLook | None, now: TerminalLook, window: Window) -> Sign
 
 
 def _first_sight(now: TerminalLook, window: Window) -> Sign:
-    start, end = _block(now.atime, window.end_offset)
-    if end <= window.begin:
-        return NOTHING
-    return Sign(until=end) if start <= window.end else Sign(until=window.end, doubtful=True)
+    ends = _ends(now.atime, window)
+    if ends:
+        return Sign(until=max(ends))
+    start, _ = _block(now.atime, window.end_offset)
+    return Sign(until=window.end, doubtful=True) if start > window.end else NOTHING
 
 
 def _moved(stamp: Usec, window: Window) -> Usec:
     """When a stamp that moved within the window was made, at the latest."""
+    return max(_ends(stamp, window), default=window.end)
+
+
+def _ends(stamp: Usec, window: Window) -> list[Usec]:
+    """The ends of the blocks, under either offset, that have a part in the window."""
     blocks = [_block(stamp, offset) for offset in (window.begin_offset, window.end_offset)]
-    possible = [end for start, end in blocks if end > window.begin and start <= window.end]
-    return max(possible, default=window.end)
+    return [end for start, end in blocks if end > window.begin and start <= window.end]
 
 
 def _block(stamp: Usec, offset: Usec) -> tuple[Usec, Usec]:
     """Begin and end, on CLOCK_BOOTTIME, of the time in which input may have left this stamp."""
     second = stamp // SEC
-    return second * SEC - offset, ((second | 7) + 1) * SEC - offset + TICK
+    return (second & ~7) * SEC - offset, ((second | 7) + 1) * SEC - offset + TICK

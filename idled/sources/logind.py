@@ -56,7 +56,7 @@ class Logind:
             try:
                 await self._stay_connected()
             except (OSError, LogindError, EOFError, KeyError, TimeoutError) as error:
-                self.health = f"not reachable: {error or type(error).__name__}"
+                self.health = f"not reachable: {_said(error)}"
                 if self.health != said:
                     self._trouble(f"logind {self.health}; known sessions stay under watch, trying again")
                     said = self.health
@@ -108,7 +108,7 @@ class Logind:
             await self._call(call)
         except (TimeoutError, LogindError, OSError) as error:
             if "NoSuch" not in str(error):
-                self._trouble(f"logind does not let go: {error}, ignoring")
+                self._trouble(f"logind does not let go: {_said(error)}, ignoring")
 
     async def _call(self, call: Message) -> Any:
         if self._bus is None:
@@ -151,7 +151,7 @@ class Logind:
         try:
             await self.list_all()
         except (TimeoutError, LogindError, OSError) as error:
-            self._trouble(f"logind: {error}; trying again at the next scan")
+            self._trouble(f"logind: {_said(error)}; trying again at the next scan")
 
     async def _session(self, path: str, *, found: bool) -> None:
         address = DBusAddress(path, _NAME, "org.freedesktop.DBus.Properties")
@@ -163,6 +163,10 @@ class Logind:
         sighting = sighting_of({key: value[1] for key, value in properties.items()}, found=found)
         if sighting is not None:
             await self._see(sighting)
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _signals(member: str) -> MatchRule:

@@ -2,8 +2,9 @@
 """SSH sessions as /proc shows them, for hosts without logind whose sshd does not load our PAM module.
 
 A logged-in connection is a root process that runs sshd's binary, with a child that runs the same binary as the user.
-Before authentication that child is sshd's own account (or none), so nothing is seen too early. Titles are used only
-for the user's name, and only of processes that a user cannot have started.
+Before authentication that child is sshd's own account (or none), so nothing is seen too early. A connection of root
+has no such child; there the title tells: ``[priv]`` goes when root is in. Titles are used only of processes that a user
+cannot have started.
 """
 
 import os
@@ -13,11 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from .. import procfs
+from .. import clock, procfs
+from ..core.span import Usec
 from .sighting import Sighting
 
 _NAMES: Final = {"sshd", "sshd-session"}
-_TITLE: Final = re.compile(r"^sshd(?:-session)?: (?P<user>[^ @\[]+)(?: \[priv\]|@\S+)")
+_TITLE: Final = re.compile(r"^sshd(?:-session)?: (?P<user>[^ @\[]+)(?P<guarded> \[priv\])?(?:@\S+)?$")
 
 
 def sightings() -> Iterator[Sighting]:
@@ -47,17 +49,28 @@ def _session(leader: procfs.Process) -> Sighting | None:
         account = pwd.getpwnam(title["user"])
     except KeyError:
         return None
-    of_user = procfs.twin(leader, account.pw_uid)
-    if account.pw_uid == 0:  # root's connection has no second sshd; before authentication it is titled [priv]
-        of_user = None if "[priv]" in title[0] else leader
-    if of_user is None:
+    opened_at = _opened_by_root(leader) if account.pw_uid == 0 else _opened_by(leader, account.pw_uid)
+    if opened_at is None or bool(title["guarded"]) != (account.pw_uid != 0):
         return None
     return Sighting(
         pid=leader.pid,
         start=leader.start,
         user=account.pw_name,
         uid=account.pw_uid,
-        opened_at=of_user.start * procfs.TICK,  # the leader began with the connection, before authentication
+        opened_at=opened_at,  # the leader began with the connection, before authentication
         service="sshd",
         found=True,
     )
+
+
+def _opened_by(leader: procfs.Process, uid: int) -> Usec | None:
+    """When the sshd that runs as the user was started; None before."""
+    of_user = procfs.twin(leader, uid)
+    return None if of_user is None else of_user.start * procfs.TICK
+
+
+def _opened_by_root(leader: procfs.Process) -> Usec | None:
+    """When the oldest thing that root has there began, or else now; None when it is itself what a session began."""
+    if _TITLE.match(procfs.title(leader.ppid)) and _is_sshd_of_root(leader.ppid):
+        return None  # internal-sftp, or a child on its way to be a shell
+    return min((child.start * procfs.TICK for child in procfs.children(leader.pid)), default=clock.now())

@@ -128,10 +128,10 @@ class Terminal:
         data = text.encode()
         deadline = time.monotonic() + timeout
         poll = select.poll()
-        poll.register(self._master, select.POLLOUT)
         while data:
             if self._hung_up.is_set() or self.closed_at is not None:
                 raise Unseen("nobody can type: the terminal is gone")
+            poll.register(self._master, select.POLLOUT)
             poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
             try:
                 data = data[os.write(self._master, data) :]
