@@ -47,7 +47,10 @@ def offset() -> Usec:
 
 def asleep() -> Usec:
     """How long the machine has been suspended since boot: CLOCK_BOOTTIME minus CLOCK_MONOTONIC."""
-    return now() - time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    awake = (
+        time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    )  # first, or the time between the two would count below 0
+    return now() - awake
 
 
 class _Timer:

@@ -37,7 +37,7 @@ class Hands:
         self.engine = engine
         self._journal = journal
         self._state = state
-        self._start = start
+        self.start = start
         self._alarm = clock.Alarm()
         self._connections = Connections()
         self._ends: dict[SessionId, end.End] = {}
@@ -122,7 +122,7 @@ class Hands:
         if handle is not None:
             self._tell(action.id, words.farewell(action.reason, action.limit))
             self._ends[action.id] = end.End(handle, action.extent)
-            self._start(self._end(action.id, self._ends[action.id]))
+            self.start(self._end(action.id, self._ends[action.id]))
 
     async def _end(self, id: SessionId, ending: end.End) -> None:
         await asyncio.sleep(_LAST_WORDS)
@@ -140,9 +140,9 @@ class Hands:
         if handle is None or not handle.session.logind:
             return
         if action.extent is Extent.USER:
-            self._start(self.logind.terminate_user(handle.session.uid))
+            self.start(self.logind.terminate_user(handle.session.uid))
         elif action.extent is Extent.SESSION:
-            self._start(self.logind.terminate(handle.session.logind))
+            self.start(self.logind.terminate(handle.session.logind))
 
     def _remember(self, action: events.Remember) -> None:
         handle = self.registry.get(action.memory.session.id)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from systemd import journal
+
 from . import clock
 from .core.events import Kind, Record
 from .core.model import Reason
@@ -63,15 +65,13 @@ class Journal:
         priority = _PRIORITY.get(record.kind, _INFO)
         try:
             if self._native:
-                from systemd import journal
-
-                journal.send(
-                    message,
-                    MESSAGE_ID=MESSAGE_IDS[record.kind],
-                    PRIORITY=str(priority),
-                    SYSLOG_IDENTIFIER="idled",
-                    **fields,
-                )
+                known = {
+                    "MESSAGE": message,
+                    "MESSAGE_ID": MESSAGE_IDS[record.kind],
+                    "PRIORITY": str(priority),
+                    "SYSLOG_IDENTIFIER": "idled",
+                }
+                journal.sendv(*(f"{key}={value}" for key, value in (known | fields).items()))
             else:
                 line = {"REALTIME_USEC": clock.wall(), "MESSAGE": message, "PRIORITY": priority} | fields
                 print(json.dumps(line), file=sys.stderr, flush=True)

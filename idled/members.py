@@ -10,10 +10,16 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Final
+
+import psutil
 
 from . import procfs
 from .core.model import Extent, Session
 from .procfs import Process
+
+#: PAM services of sshd.
+_SSH: Final = ("sshd", "ssh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +39,30 @@ def located(handle: Handle) -> Handle:
     name = procfs.cgroup(handle.session.id.pid) or ""
     inside = name.endswith(f"/{handle.scope}") and leader(handle.session) is not None
     return replace(handle, cgroup=procfs.cgroup_path(name)) if inside else handle
+
+
+def connected(handle: Handle) -> Handle:
+    """The handle of an SSH session with its connection: the one TCP connection that its leader holds.
+
+    For sessions that were open before pam_idled was there; forwarded connections are held by another process.
+    """
+    first = leader(handle.session) if handle.session.service in _SSH and not handle.connection else None
+    if first is None:
+        return handle
+    try:
+        found = [link for link in _tcp(psutil.Process(first.pid)) if link.status == psutil.CONN_ESTABLISHED]
+    except psutil.Error:
+        return handle
+    if len(found) != 1:
+        return handle
+    local, remote = found[0].laddr, found[0].raddr
+    return replace(handle, connection=f"{remote.ip} {remote.port} {local.ip} {local.port}")
+
+
+def _tcp(process: psutil.Process) -> list[Any]:
+    """psutil 5.9 and 7 have the same under two names."""
+    ask = getattr(process, "net_connections", None) or process.connections
+    return list(ask(kind="tcp"))
 
 
 def leader(session: Session) -> Process | None:

@@ -2,19 +2,20 @@
 """Answering those who come to us: the PAM module at a login, and callers of the control service."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-from . import __version__, clock, words
+from . import __version__, clock, procfs, words
 from .control import interface
 from .control.service import Interface, Peer, Service, no_parameters
-from .core.model import Mode, Session
+from .core.model import Mode, Session, SessionId
 from .core.span import SEC, Usec
 from .hands import Hands
 from .sources.registrations import Answer, Registration
 from .sources.sighting import Sighting
 
 #: What logind's last-resort limit adds to the absolute timeout, so that it never comes before the real end.
-MARGIN: Usec = 120 * SEC
+MARGIN: Final[Usec] = 120 * SEC
+NOBODY: Final = -1
 
 
 class Reception:
@@ -25,39 +26,56 @@ class Reception:
         self._refuse = refuse
 
     async def register(self, registration: Registration) -> Answer:
-        """A session is being opened: take it in, and say what its limits are."""
+        """A session is being opened: say what its limits are, and take it in once that is said.
+
+        The login waits for the answer, so nothing is done before it that the answer does not need.
+        """
         registry = self._hands.registry
         if not registration.is_ssh and registry.around(registration.pid) is not None:
             return Answer()  # su, sudo and the like: part of the session they run in
+        opened_at = clock.now()
+        self._hands.start(self._take_in(registration, opened_at))
+        if self._hands.engine.policy.mode is Mode.OBSERVE:
+            return Answer()
+        groups = await registry.groups_of(registration.user) if registry.wants_groups else None
+        return self._answer(registration, groups or frozenset(), opened_at)
+
+    async def _take_in(self, registration: Registration, opened_at: Usec) -> None:
+        registry = self._hands.registry
         uid = await registry.uid_of(registration.user)
         if uid is None:
             self._refuse(f"PAM packet: no user {registration.user}")
-            return Answer()
+            return
         sighting = Sighting(
             pid=registration.pid,
             start=registration.start,
             user=registration.user,
             uid=uid,
-            opened_at=clock.now(),
+            opened_at=opened_at,
             service=registration.service,
             tty=registration.tty,
             remote=registration.rhost,
             connection=registration.connection,
         )
-        session = await registry.see(sighting)
-        return self._answer(session) if session else Answer()
+        await registry.see(sighting)
 
-    def _answer(self, session: Session) -> Answer:
-        engine = self._hands.engine
-        status = engine.status(session.id, clock.now())
-        if status is None or engine.policy.mode is Mode.OBSERVE:
-            return Answer()
-        absolute = status.limits.absolute_timeout
-        if absolute is None:
-            return Answer(text=words.greeting(status.limits, None))
-        ends_at = session.opened_at + absolute + clock.offset()
-        last_resort = -(-(absolute + MARGIN) // SEC)
-        return Answer(text=words.greeting(status.limits, ends_at), runtime_max_sec=last_resort)
+    def _answer(self, registration: Registration, groups: frozenset[str], opened_at: Usec) -> Answer:
+        session = Session(
+            id=SessionId(procfs.boot_id(), registration.pid, registration.start),
+            user=registration.user,
+            uid=NOBODY,  # no rule asks for it
+            opened_at=opened_at,
+            groups=groups,
+            service=registration.service,
+            tty=registration.tty,
+            remote=registration.rhost,
+        )
+        limits = self._hands.engine.policy.limits(session, (session.tty,) if session.tty else ())
+        if limits.absolute_timeout is None:
+            return Answer(text=words.greeting(limits, None))
+        ends_at = opened_at + limits.absolute_timeout + clock.offset()
+        last_resort = -(-(limits.absolute_timeout + MARGIN) // SEC)
+        return Answer(text=words.greeting(limits, ends_at), runtime_max_sec=last_resort)
 
     def service(self) -> Service:
         """The control service."""

@@ -16,7 +16,7 @@ from typing import Final
 
 from .. import procfs
 from ..core.model import Session, SessionId
-from ..members import Handle, located
+from ..members import Handle, connected, located
 from ..words import clean
 from .sighting import Sighting
 
@@ -56,8 +56,10 @@ class Registry:
             handle = await self._with_groups(handle)
             known = self._handles.get(id)
             handle = handle if known is None else _merge(handle, sighting, id)
-        if known is None and not self._watch(id):
-            return None
+        if known is None:
+            if not self._watch(id):
+                return None
+            handle = connected(handle)
         self._handles[id] = handle
         if known is None or known.session != handle.session:
             self._opened(handle.session, sighting.found)
@@ -106,13 +108,18 @@ class Registry:
                     self._handles[id] = handle
                     self._opened(handle.session, False)
 
-    async def _with_groups(self, handle: Handle) -> Handle:
-        loop = asyncio.get_running_loop()
-        session = handle.session
+    async def groups_of(self, user: str) -> frozenset[str] | None:
+        """All groups of a user by NSS; None when there is no such user, or NSS does not answer in time."""
+        found = asyncio.get_running_loop().run_in_executor(self._nss, groups_of, user)
         try:
-            found = loop.run_in_executor(self._nss, groups_of, session.user)
-            groups = await asyncio.wait_for(found, _NSS_PATIENCE)
+            return await asyncio.wait_for(found, _NSS_PATIENCE)
         except (TimeoutError, OSError):
+            return None
+
+    async def _with_groups(self, handle: Handle) -> Handle:
+        session = handle.session
+        groups = await self.groups_of(session.user)
+        if groups is None:
             self._groupless.add(session.id)
             return handle
         self._groupless.discard(session.id)

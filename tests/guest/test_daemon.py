@@ -106,3 +106,24 @@ def test_a_source_that_is_restarted_loses_nothing(idled: Installed, service: str
     assert number(ended, "LATE_USEC") < SEC
     with idled.login("bob"):
         assert idled.session("bob", terminals=1)["idleTimeoutUSec"] == 12 * SEC
+
+
+def test_host_without_logind_and_without_registration(idled: Installed) -> None:
+    """sshd's processes alone tell of the session, and its leader's socket of the connection."""
+    machine = idled.machine
+    machine.sh("systemctl mask --now systemd-logind dbus.socket dbus; sed -i /pam_idled/d /etc/pam.d/common-session")
+    try:
+        idled.limits(idle="9s", warn='["4s"]')
+        with idled.login("alice") as terminal:
+            machine.run("systemctl", "restart", "idled")
+            session = idled.session("alice", terminals=1)
+            assert session["service"] == "sshd"
+            typed = terminal.type("sleep 1001 &\n")
+            terminal.expect("Press a key to stay", timeout=20)
+            closed = terminal.wait_closed(20)
+        assert 9 * SEC <= closed - typed <= 9 * SEC + LATE
+        idled.event("ended", 10, IDLED_USER="alice")
+        assert idled.processes("alice") == []
+    finally:
+        machine.sh("systemctl unmask systemd-logind dbus.socket dbus; systemctl start dbus.socket dbus systemd-logind")
+        machine.sh("pam-auth-update --package --enable idled")

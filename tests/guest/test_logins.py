@@ -101,3 +101,62 @@ def test_unit_is_clean_and_confined(idled: Installed) -> None:
     assert [line for line in verify.stderr.splitlines() if "idled" in line] == []
     exposure = machine.sh("systemd-analyze security idled.service --no-pager | tail -n 1")
     assert float(exposure.split(":")[1].split()[0]) <= 2.6
+
+
+LOGINS = """
+import ctypes, os, sys, time
+pam = ctypes.CDLL("libpam.so.0")
+class Conv(ctypes.Structure):
+    _fields_ = (("conv", ctypes.c_void_p), ("data", ctypes.c_void_p))
+ANSWER = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p), ctypes.c_void_p)
+libc = ctypes.CDLL(None)
+libc.calloc.restype = ctypes.c_void_p
+def answer(count, _message, response, _data):
+    response[0] = libc.calloc(count, 16)
+    return 0
+conv = Conv(ctypes.cast(ANSWER(answer), ctypes.c_void_p), None)
+keep = ANSWER(answer)
+conv.conv = ctypes.cast(keep, ctypes.c_void_p)
+def once():
+    handle = ctypes.c_void_p()
+    assert pam.pam_start(b"idled-test", b"alice", ctypes.byref(conv), ctypes.byref(handle)) == 0
+    before = time.perf_counter_ns()
+    code = pam.pam_open_session(handle, 0)
+    took = time.perf_counter_ns() - before
+    assert code == 0, code
+    return took // 1000
+for _ in range(int(sys.argv[1])):
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        print(once(), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+    time.sleep(0.02)  # the daemon does the rest of its work for a login after the answer; people do not log in that fast
+"""
+
+
+def login_cost(idled: Installed, module: str, rounds: int = 200) -> int:
+    """Median microseconds of pam_open_session() in a stack of this one module, each time in a new process."""
+    idled.machine.write("/etc/pam.d/idled-test", f"session optional {module}\n")
+    said = idled.machine.run("python3", "-c", LOGINS, str(rounds), timeout=120).stdout.split()
+    times = sorted(map(int, said))
+    return times[len(times) // 2]
+
+
+def test_the_module_adds_little_to_a_login(idled: Installed) -> None:
+    """In one run: the module with the daemon up and down, and hung, against a module that does nothing."""
+    idled.limits(idle="15min", absolute="12h")
+    idled.machine.write("/etc/pam.d/idled-test", "session optional pam_permit.so\n")
+    nothing, up = login_cost(idled, "pam_permit.so"), login_cost(idled, "pam_idled.so")
+    idled.machine.sh("systemctl kill --signal=STOP idled")
+    try:
+        hung = login_cost(idled, "pam_idled.so", rounds=5)
+    finally:
+        idled.machine.sh("systemctl kill --signal=CONT idled")
+    idled.machine.sh("systemctl stop idled.socket idled-varlink.socket idled")
+    down = login_cost(idled, "pam_idled.so")
+    print(f"pam_open_session, median us: nothing {nothing}, up {up}, hung {hung}, down {down}")
+    assert 300_000 <= hung < 330_000
+    assert down - nothing < 1_000
+    assert up - nothing < 5_000  # the median is 1 ms on a quiet machine; what is shown is printed
