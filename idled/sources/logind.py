@@ -40,6 +40,7 @@ class Logind:
         self._bus: DBusConnection | None = None
         self._serials = count(1)
         self._replies: dict[int, asyncio.Future[Message]] = {}
+        self._listed: set[str] = set()  # paths of the sessions that were asked for already
         self.health = "not connected"
         #: Set once the first attempt to list the sessions has come to its end, well or not.
         self.first_listed = asyncio.Event()
@@ -88,10 +89,13 @@ class Logind:
         self._replies.clear()
 
     async def list_all(self) -> None:
-        """See every session there is now."""
+        """See every session that is new to us."""
         (sessions,) = await self._call(new_method_call(_MANAGER, "ListSessions"))
-        for batch in range(0, len(sessions), 64):
-            await asyncio.gather(*(self._session(row[4], found=True) for row in sessions[batch : batch + 64]))
+        paths = [row[4] for row in sessions]
+        new = [path for path in paths if path not in self._listed]
+        self._listed &= set(paths)
+        for batch in range(0, len(new), 64):
+            await asyncio.gather(*(self._session(path, found=True) for path in new[batch : batch + 64]))
 
     async def terminate(self, logind_id: str) -> None:
         """Let logind end and forget a session; one it does not know is fine."""
@@ -160,6 +164,7 @@ class Logind:
             (properties,) = await self._call(call)
         except LogindError:  # it was over before it could be asked
             return
+        self._listed.add(path)
         sighting = sighting_of({key: value[1] for key, value in properties.items()}, found=found)
         if sighting is not None:
             await self._see(sighting)

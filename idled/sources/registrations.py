@@ -126,7 +126,7 @@ class Registrations:
             except RefusedPacket as error:
                 self._refuse(f"PAM packet: {error}")
             except (OSError, TimeoutError) as error:
-                self._refuse(f"PAM packet: {error or 'none came'}")
+                self._refuse(f"PAM packet: {str(error) or 'none came'}")
 
     async def _answer(self, peer: socket.socket) -> None:
         peer.setblocking(False)

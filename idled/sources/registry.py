@@ -77,19 +77,19 @@ class Registry:
         self._unwatch(session)
 
     def around(self, pid: int) -> Session | None:
-        """The session in which a process runs, by its ancestors and its cgroup."""
+        """The session in which a process runs or which it leads, by its ancestors and its cgroup."""
+        process = procfs.process(pid)
+        while process is not None:
+            handle = self._handles.get(SessionId(procfs.boot_id(), process.pid, process.start))
+            if handle is not None:
+                return handle.session
+            process = procfs.process(process.ppid) if process.ppid else None
         name = procfs.cgroup(pid)
         folder = procfs.cgroup_path(name) if name else None
-        for handle in self._handles.values():
-            if folder is not None and handle.cgroup in (folder, *folder.parents):
-                return handle.session
-        leaders = {(id.pid, id.start): handle for id, handle in self._handles.items()}
-        process = procfs.process(pid)
-        while process is not None and process.ppid:
-            process = procfs.process(process.ppid)
-            if process is not None and (process.pid, process.start) in leaders:
-                return leaders[process.pid, process.start].session
-        return None
+        if folder is None:
+            return None
+        above = (folder, *folder.parents)
+        return next((handle.session for handle in self._handles.values() if handle.cgroup in above), None)
 
     async def uid_of(self, user: str) -> int | None:
         """The uid of a user by NSS; None when there is none, or NSS does not answer in time."""
