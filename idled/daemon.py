@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final
@@ -57,6 +58,8 @@ class Daemon:
     async def run(self, pam: socket.socket, varlink: socket.socket) -> int:
         """Enforce until told to stop; the exit code."""
         loop = asyncio.get_running_loop()
+        # What goes wrong in a callback would otherwise be printed and forgotten, and with it maybe a deadline.
+        loop.set_exception_handler(lambda _, context: self._fail(context.get("exception")))
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         loop.add_signal_handler(signal.SIGINT, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
@@ -90,9 +93,14 @@ class Daemon:
         """A part that fails takes the daemon down; systemd starts it anew, and it goes on with what it remembers."""
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._journal.write(Record(kind=Kind.TROUBLE, note=f"internal error, exiting to be restarted: {error!r}"))
-            self._exit_code = _EX_SOFTWARE
-            self._stop.set()
+            self._fail(error)
+
+    def _fail(self, error: BaseException | None) -> None:
+        where = traceback.extract_tb(error.__traceback__)[-1:] if error else []
+        at = "".join(f" at {frame.filename}:{frame.lineno}" for frame in where)
+        self._journal.write(Record(kind=Kind.TROUBLE, note=f"internal error, exiting to be restarted: {error!r}{at}"))
+        self._exit_code = _EX_SOFTWARE
+        self._stop.set()
 
     def _summary(self) -> str:
         count = len(self._engine.sessions())

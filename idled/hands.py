@@ -40,6 +40,7 @@ class Hands:
         self.start = start
         self._alarm = clock.Alarm()
         self._connections = Connections()
+        self._state_failed = False  # and that was said
         self._ends: dict[SessionId, end.End] = {}
         self.registry = Registry(self._opened, self._closed)
         self.logind = Logind(self.registry.see, self._trouble)
@@ -146,13 +147,27 @@ class Hands:
 
     def _remember(self, action: events.Remember) -> None:
         handle = self.registry.get(action.memory.session.id)
-        if handle is not None:
+        if handle is None:
+            return
+        try:
             self._state.remember(action.memory, handle)
+        except OSError as error:  # a full /run must not keep anybody from being ended
+            self._state_trouble(error)
+        else:
+            self._state_failed = False
 
     def _forget(self, action: events.Forget) -> None:
         self._ends.pop(action.id, None)
         self.registry.drop(action.id)
-        self._state.forget(action.id)
+        try:
+            self._state.forget(action.id)
+        except OSError as error:
+            self._state_trouble(error)
+
+    def _state_trouble(self, error: OSError) -> None:
+        if not self._state_failed:
+            self._trouble(f"what is known of sessions cannot be kept for a restart: {error}; they stay under watch")
+        self._state_failed = True
 
     def _record(self, record: Record) -> None:
         self._journal.write(record)

@@ -100,7 +100,7 @@ def test_unit_is_clean_and_confined(idled: Installed) -> None:
     verify = machine.run("systemd-analyze", "verify", "--man=no", "idled.service", "idled.socket", check=False)
     assert [line for line in verify.stderr.splitlines() if "idled" in line] == []
     exposure = machine.sh("systemd-analyze security idled.service --no-pager | tail -n 1")
-    assert float(exposure.split(":")[1].split()[0]) <= 2.6
+    assert float(exposure.split(":")[1].split()[0]) <= 2.5
 
 
 LOGINS = """
