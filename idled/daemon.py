@@ -162,7 +162,8 @@ def sockets(runtime: Path) -> tuple[socket.socket, socket.socket]:
     names = {name: fd for fd, name in systemd.listen_fds_with_names().items()}
     if "pam" in names and "varlink" in names:
         return socket.socket(fileno=names["pam"]), socket.socket(fileno=names["varlink"])
-    runtime.mkdir(mode=0o755, parents=True, exist_ok=True)
+    runtime.mkdir(parents=True, exist_ok=True)
+    runtime.chmod(0o755)  # everybody may ask; systemd makes it so too
     pam = _listen(runtime / "pam", socket.SOCK_SEQPACKET, 0o600)
     return pam, _listen(runtime / "io.idled", socket.SOCK_STREAM, 0o666)
 

@@ -45,7 +45,7 @@ def run(socket: str, *, as_json: bool) -> int:
 def _show(answer: dict[str, Any]) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True)
     sessions = sorted(answer["sessions"], key=lambda session: session.get("endsInUSec", 1 << 62))
     if sessions:
         _print(console, sessions)

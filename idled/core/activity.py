@@ -8,6 +8,8 @@ A bound is never too early and only grows. What needs two kinds of evidence at o
 2. Of an SSH session with terminals: such a sign, *and* bytes that its client delivered into the session
    (`bytes_until`). A stamp that was forged and input that was injected come without bytes; what a background job
    fetches through a forwarded agent comes without a sign. What is left of either is recorded once as forged.
+   While a terminal takes input line by line, an unfinished line leaves no sign, so there the bytes alone count
+   (`hidden_until`).
 3. Of an SSH session without terminals: bytes that went into the session or came out of it. (traffic)
 4. Bytes that were delivered between two looks were delivered, at the latest, when the connection last received
    anything. What arrives without delivering bytes (keepalives, chaff) blurs that; a session where this is seen is
@@ -23,7 +25,7 @@ A bound is never too early and only grows. What needs two kinds of evidence at o
 What is not here: how all this is read (``evidence``), and what follows from it (``engine``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -75,6 +77,7 @@ class Trace:
     offset: Usec | None
     active_until: Usec
     signs_until: Usec
+    hidden_until: Usec
     bytes_until: Usec
     traffic_until: Usec
     terminals: tuple[TerminalLook, ...] = ()
@@ -97,6 +100,7 @@ def first_trace(opened_at: Usec) -> Trace:
         offset=None,
         active_until=opened_at,
         signs_until=opened_at,
+        hidden_until=opened_at,
         bytes_until=opened_at,
         traffic_until=opened_at,
     )
@@ -114,6 +118,7 @@ def follow(trace: Trace, look: Look) -> Trace:
         at=look.at,
         offset=look.offset,
         signs_until=max([trace.signs_until, *believed, *_vanished(before, look)]),
+        hidden_until=look.at if _hides(trace.terminals) or _hides(look.terminals) else trace.hidden_until,
         terminals=tuple(_remembered(before, *pair) for pair in zip(look.terminals, signs, strict=True)),
         doubts=min(trace.doubts + doubtful, _DOUBTS),
     )
@@ -160,7 +165,13 @@ def _active_until(trace: Trace, look: Look) -> Usec:
         return trace.signs_until
     if look.connection.delivered is None:
         return min(trace.signs_until, look.connection.received_at + TICK)
-    return min(trace.signs_until, trace.bytes_until) if look.terminals else trace.traffic_until
+    if not look.terminals:
+        return trace.traffic_until
+    return min(max(trace.signs_until, trace.hidden_until), trace.bytes_until)
+
+
+def _hides(terminals: Iterable[TerminalLook]) -> bool:
+    return any(terminal.canonical for terminal in terminals)
 
 
 def _with_connection(trace: Trace, was: ConnectionLook | None, was_at: Usec, look: Look) -> Trace:
@@ -171,7 +182,7 @@ def _with_connection(trace: Trace, was: ConnectionLook | None, was_at: Usec, loo
         return replace(trace, bytes_until=until, traffic_until=max(until, trace.traffic_until))
     received_at, sent_at = min(now.received_at + TICK, look.at), min(now.sent_at + TICK, look.at)
     if was is None or was.counted is None or was.counted != now.counted:
-        traffic = max(trace.traffic_until, received_at)
+        traffic = max(trace.traffic_until, received_at, sent_at)
         return replace(trace, connection=now, bytes_until=max(trace.bytes_until, received_at), traffic_until=traffic)
     went_in, came_out = _moved(was, now)
     bytes_until = max(trace.bytes_until, received_at) if went_in else trace.bytes_until

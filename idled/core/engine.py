@@ -123,6 +123,8 @@ class Engine:
         watch = self._watches.get(event.session.id)
         if watch is not None:
             watch.memory = replace(watch.memory, session=event.session)
+            if watch.memory.ending is not None:
+                return  # it ends as it began to
             self._set_limits(watch, None)
         else:
             watch = self._watch(Memory.of_new(event.session))
@@ -187,6 +189,7 @@ class Engine:
     def _decide(self, watch: _Watch, now: Usec) -> None:
         for reason in timing.LIMITED:
             due = timing.due_at(watch.memory, watch.limits, reason, watch.observed)
+            due = due if self.policy.mode is Mode.ENFORCE else None
             if timing.warning_is_void(watch.memory.track(reason), due, now):
                 self._track(watch, reason, warned=None)
                 self._do(Withdraw(id=watch.session.id))
@@ -288,12 +291,13 @@ class Engine:
     def _reloaded(self, event: Reloaded, now: Usec) -> None:
         self.policy = event.policy
         for watch in self._watches.values():
+            if watch.memory.ending is not None:
+                continue  # it ends as it began to
             if self.policy.mode is Mode.ENFORCE:
                 self._track(watch, Reason.IDLE, noted=False)
                 self._track(watch, Reason.ABSOLUTE, noted=False)
             self._set_limits(watch, now)
-            if watch.memory.ending is None:
-                self._look(watch)
+            self._look(watch)
 
     def _stepped(self, event: Stepped, _now: Usec) -> None:
         self._do(Record(kind=Kind.CLOCK_STEPPED, late=event.by))
@@ -410,7 +414,14 @@ def _same(written: Memory, memory: Memory) -> bool:
     then, now = written.trace, memory.trace
     if then.offset is None or now.offset is None or abs(then.offset - now.offset) > SEC:
         return False
-    alike = replace(now, at=then.at, offset=then.offset, chatty=then.chatty, connection=then.connection)
+    alike = replace(
+        now,
+        at=then.at,
+        offset=then.offset,
+        chatty=then.chatty,
+        connection=then.connection,
+        hidden_until=then.hidden_until,
+    )
     delivered = [trace.connection.delivered if trace.connection else None for trace in (then, now)]
     return replace(memory, trace=alike) == written and delivered[0] == delivered[1]
 

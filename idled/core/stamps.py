@@ -37,6 +37,7 @@ class TerminalLook:
     atime: Usec
     ctime: Usec
     queued: int = 0  # bytes typed that no program has read (TIOCINQ)
+    canonical: bool = False  # input goes line by line: what is typed leaves no trace before Enter
     doubted: bool = False  # atime came to be as it is by rule 5; known of looks that were followed only
 
 

@@ -14,8 +14,9 @@ T7. A limit that the administrator sets or shortens for a session already open e
 T8. What is overdue ends at once. Who could not be warned because the machine slept is not warned belatedly.
 T9. In observe mode nobody is warned; each deadline is noted once, and again after new activity.
 T10. A session that shows no terminal is looked at again before its idle timeout could end it, at least each minute.
-T11. A session whose evidence is blurred (see ``activity``, wary) is looked at every 3 s. To find that out, one with an
-    idle timeout is looked at every 15 s in its first minute.
+T11. A session whose evidence is blurred (see ``activity``, wary) is looked at every 3 s. To find that out, and to see
+    its terminals soon, one with an idle timeout is looked at after its first second and whenever its age has doubled,
+    for a minute.
 T12. An end begins with SIGHUP; what is left ``kill_after`` later gets SIGKILL, again each second until nothing is
     left; after 10 s of that the failure is recorded and tried again every 5 s, for ever.
 """
@@ -32,8 +33,8 @@ LIMITED: Final = (Reason.IDLE, Reason.ABSOLUTE)
 WARNED_LOOK: Final = SEC
 UNOBSERVED_LOOK: Final = MIN
 WARY_LOOK: Final = 3 * SEC
-EARLY_LOOK: Final = 15 * SEC
-EARLY: Final = MIN
+FIRST_LOOK: Final = SEC
+YOUNG: Final = MIN
 KILL_AGAIN: Final = SEC
 FAILED_AFTER: Final = 10 * SEC
 FAILED_AGAIN: Final = 5 * SEC
@@ -84,8 +85,9 @@ def next_at(memory: Memory, limits: Limits, mode: Mode, observed: bool) -> Usec 
             moments.append(looked_at + min(limits.idle_timeout - lead, UNOBSERVED_LOOK))
         if memory.trace.wary:
             moments.append(looked_at + WARY_LOOK)
-        if looked_at < memory.session.opened_at + EARLY:
-            moments.append(looked_at + EARLY_LOOK)
+        age = looked_at - memory.session.opened_at
+        if age < YOUNG:
+            moments.append(looked_at + max(age, FIRST_LOOK))
     return min(moments, default=None)
 
 

@@ -28,23 +28,29 @@ def _look_at(device: int, name: str, uid: int) -> TerminalLook | None:
         return None
     if not stat.S_ISCHR(status.st_mode) or status.st_rdev != device or status.st_uid != uid:
         return None
+    queued, canonical = _input(name, device)
     return TerminalLook(
         name=name,
         device=device,
         atime=status.st_atime_ns // 1000,
         ctime=status.st_ctime_ns // 1000,
-        queued=_queued(name, device),
+        queued=queued,
+        canonical=canonical,
     )
 
 
-def _queued(name: str, device: int) -> int:
-    """Bytes waiting to be read (TIOCINQ); 0 when that cannot be told. Reads nothing and never blocks."""
-    with suppress(OSError):
+def _input(name: str, device: int) -> tuple[int, bool]:
+    """Bytes waiting to be read (TIOCINQ), and whether input goes line by line; reads nothing and never blocks.
+
+    Where that cannot be told: none, and no.
+    """
+    with suppress(OSError, termios.error):
         fd = os.open(f"/dev/{name}", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             if os.fstat(fd).st_rdev == device:
                 answer = fcntl.ioctl(fd, termios.TIOCINQ, b"\0\0\0\0")
-                return max(0, int(struct.unpack("i", answer)[0]))
+                canonical = bool(termios.tcgetattr(fd)[3] & termios.ICANON)
+                return max(0, int(struct.unpack("i", answer)[0])), canonical
         finally:
             os.close(fd)
-    return 0
+    return 0, False

@@ -148,3 +148,14 @@ def test_stopped_terminal_does_not_hold_up_anything(idled: Installed) -> None:
         typed_other = other.type("x")
         assert 6 * SEC <= other.wait_closed(20) - typed_other <= 6 * SEC + LATE
         assert 6 * SEC <= stopped.wait_closed(20) - typed <= 6 * SEC + LATE
+
+
+def test_unfinished_line_is_input(idled: Installed) -> None:
+    """While a program reads line by line, keys leave no trace on the terminal; the connection tells."""
+    idled.limits(idle="4s")
+    with idled.login("alice") as terminal:
+        terminal.type("cat\n")
+        last = type_until(terminal, boottime() + 12 * SEC, pause=1.0)
+        assert terminal.closed_at is None
+        closed = terminal.wait_closed(20)
+    assert 4 * SEC <= closed - last <= 4 * SEC + LATE

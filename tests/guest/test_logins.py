@@ -132,7 +132,7 @@ for _ in range(int(sys.argv[1])):
         print(once(), flush=True)
         os._exit(0)
     os.waitpid(child, 0)
-    time.sleep(0.02)  # the daemon does the rest of its work for a login after the answer; people do not log in that fast
+    time.sleep(0.02)  # the daemon does the rest of its work for a login after the answer
 """
 
 

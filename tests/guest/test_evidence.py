@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What fools or blinds other tools: forged stamps, injected input, output, keepalives, sessions without a terminal."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+
+from .installed import LATE, SEC, Installed
+from .machine import received_at
+from .terminal import Unseen, boottime
+from .test_ends import type_until
+
+IDLE = 8
+LONG = 28
+
+#: Of a person who then walks away; True where it is to be recorded as forged.
+WALKS_AWAY = {
+    "touch loop": ("while sleep 2; do touch -a $(tty); done &", (), True),
+    "touch one day ahead": ("sleep 2; touch -a -d '+1 day' $(tty)", (), False),
+    "touch to an exact step": ("while sleep 2; do touch -a -d @$(($(date +%s) / 8 * 8)) $(tty); done &", (), True),
+    "injected input": ("python3 /tmp/inject.py &", (), True),
+    "output only": ("while :; do date; sleep 1; done", (), False),
+    "foreground job, nobody types": ("sleep 1000", (), False),
+    "client keepalives": ("", ("-o", "ServerAliveInterval=1"), False),
+    "resized window": ("", (), False),
+    "agent asked in a loop": ("while sleep 1; do ssh-add -l >/dev/null 2>&1; done &", ("-A",), False),
+    "detached tmux": ("tmux new-session -d 'while :; do date; sleep 1; done'", (), False),
+}
+INJECT = 'import fcntl,termios,time\nwhile True:\n    time.sleep(1)\n    fcntl.ioctl(0, termios.TIOCSTI, b"#")\n'
+
+
+@pytest.mark.parametrize("what", WALKS_AWAY)
+def test_who_walked_away_is_ended_on_time(idled: Installed, what: str) -> None:
+    command, options, forged = WALKS_AWAY[what]
+    idle = LONG if what == "injected input" else IDLE  # its first sign can be the reading of what was typed before
+    idled.machine.write("/tmp/inject.py", INJECT)
+    idled.limits(idle=f"{idle}s", warn='["3s"]')
+    with idled.login("alice", *options) as terminal:
+        typed = terminal.type(command + "\n")
+        if what == "resized window":
+            for columns in range(60, 66):
+                terminal.resize(24, columns)
+        closed = terminal.wait_closed(40)
+    assert idle * SEC <= closed - typed <= idle * SEC + LATE, terminal.text
+    assert len(idled.events("activity-forged", IDLED_USER="alice")) in ((1,) if forged else (0, 1))
+
+
+def test_normal_login_and_mesg_are_no_forgery(idled: Installed) -> None:
+    idled.limits(idle="5s")
+    with idled.login("alice") as terminal:
+        for word in ("n", "y", "n"):
+            terminal.type(f"mesg {word}\n")
+            last = type_until(terminal, boottime() + 3 * SEC, pause=0.7)
+            terminal.type("\x15")
+        last = terminal.type("x")
+        assert terminal.closed_at is None
+        assert 5 * SEC <= terminal.wait_closed(20) - last <= 5 * SEC + LATE
+    assert idled.events("activity-forged") == []
+
+
+def test_enter_under_a_job_that_reads_nothing(idled: Installed) -> None:
+    idled.limits(idle="5s")
+    with idled.login("alice") as terminal:
+        terminal.type("sleep 1000\n")
+        before, last = boottime(), 0
+        while boottime() < before + 14 * SEC:
+            last = terminal.type("\n")
+            with suppress(Unseen):
+                terminal.wait_closed(2)
+        assert terminal.closed_at is None
+        assert 5 * SEC <= terminal.wait_closed(20) - last <= 5 * SEC + LATE
+
+
+@pytest.mark.parametrize("options", [(), ("-o", "ServerAliveInterval=1")], ids=["quiet", "keepalives"])
+@pytest.mark.parametrize("command", [None, "sleep 10000", "cat"], ids=["-N", "command", "cat"])
+def test_session_without_terminal_is_ended(idled: Installed, command: str | None, options: tuple[str, ...]) -> None:
+    idled.limits(idle=f"{IDLE}s")
+    more = ("-T",) if command else ("-N", "-L", "2222:127.0.0.1:22")
+    before = boottime()
+    with idled.machine.login("alice", command, options=(*options, *more)) as terminal:
+        closed = terminal.wait_closed(40)
+    assert IDLE * SEC <= closed - before <= IDLE * SEC + LATE + SEC
+
+
+def test_slow_transfer_stays(idled: Installed) -> None:
+    idled.limits(idle="4s")
+    transfer = "while sleep 1; do head -c 1000 /dev/zero; done"
+    with idled.machine.login("alice", transfer, options=("-T",)) as terminal, pytest.raises(Unseen):
+        terminal.wait_closed(14)
+
+
+def test_stopped_client_is_ended_without_its_help(idled: Installed) -> None:
+    idled.limits(idle="6s")
+    with idled.login("alice") as terminal:
+        typed = terminal.type("x")
+        terminal.stop()
+        ended = idled.event("ended", 20, IDLED_USER="alice")
+        terminal.cont()
+    assert 6 * SEC <= received_at(ended) - typed <= 6 * SEC + LATE

@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The end of a session against processes that do not want to go, in a cgroup like logind's scope and without one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from idled import procfs
+from idled.actions.end import End
+from idled.core.model import Extent
+from idled.members import Handle, concerned, members, terminals
+
+from .bench import NOBODY, Cgroup, Child, handle_of, is_root, lives, python, shell, until
+
+pytestmark = is_root
+
+#: What a session may have started: each says its pid, and is still there when its session has begun.
+KINDS = {
+    "sleeps": "sleep 1000 & echo $!",
+    "ignores": "sh -c 'trap \"\" HUP TERM INT; echo $$; sleep 1000' &",
+    "stopped": "sleep 1000 & pid=$!; kill -STOP $pid; echo $pid",
+    "nohup": "nohup sh -c 'echo $$ >&2; exec sleep 1000' 2>&1 >/dev/null &",
+    "setsid": "setsid sh -c 'echo $$; exec sleep 1000' &",
+    "daemon": "(setsid sh -c 'trap \"\" HUP; echo $$; exec sleep 1000' &)",
+}
+GOES_BY_HANGUP = {"sleeps", "stopped", "setsid"}
+
+#: What never stops forking, each child going on and its parent ending, immune to all but SIGKILL.
+RABBITS = """
+for number in (1, 2, 15):
+    signal.signal(number, signal.SIG_IGN)
+print('ready', flush=True)
+if not os.fork():
+    os.setsid()
+    for _ in range(3):
+        os.fork()
+    while True:
+        if os.fork():
+            os._exit(0)
+time.sleep(1000)
+"""
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Cgroup]:
+    """A scope below a slice of the user, as systemd has them."""
+    with Cgroup(f"user-{NOBODY}.slice/session-1.scope") as cgroup:
+        yield cgroup
+
+
+def finish(ending: End, within: float = 6) -> None:
+    """What the daemon does from the deadline on."""
+    asyncio.run(asyncio.wait_for(ending.until_gone(), within))
+
+
+def names(found: list[procfs.Process]) -> set[int]:
+    return {process.pid for process in found}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_goes_with_its_session(cgroup: Cgroup, kind: str) -> None:
+    with Child(shell(KINDS[kind]), cgroup=cgroup.path) as leader:
+        pid = int(leader.said)
+        ending = End(handle_of(leader.process, cgroup=cgroup.path), Extent.SESSION)
+        ending.hang_up()
+        until(lambda: not lives(leader.pid))
+        if kind in GOES_BY_HANGUP:
+            until(lambda: not lives(pid))
+        else:
+            assert not ending.gone()
+            assert f"[{pid}]" in " ".join(ending.kill())
+        finish(ending)
+        assert cgroup.pids() == set()
+        assert ending.kill() == ()
+
+
+def test_a_leader_that_ignores_everything(cgroup: Cgroup) -> None:
+    with Child(["sh", "-c", "trap '' HUP TERM INT; echo ready; while :; do sleep 1; done"], cgroup=cgroup.path) as leader:
+        ending = End(handle_of(leader.process, cgroup=cgroup.path), Extent.SESSION)
+        ending.hang_up()
+        assert not ending.gone()
+        assert f"sh[{leader.pid}]" in ending.kill()
+        finish(ending)
+
+
+def test_a_leader_outside_of_the_cgroup_goes_too(cgroup: Cgroup) -> None:
+    """A privileged sshd need not be in the scope of its session."""
+    with Child(["sh", "-c", "trap '' HUP; echo ready; sleep 1000"]) as leader:
+        ending = End(handle_of(leader.process, cgroup=cgroup.path), Extent.SESSION)
+        until(lambda: len(list(procfs.children(leader.pid))) == 1)
+        (below,) = procfs.children(leader.pid)
+        ending.hang_up()
+        assert not ending.gone()
+        ending.kill()
+        finish(ending)
+        os.kill(below.pid, signal.SIGKILL)
+
+
+def test_what_forks_while_it_is_killed(cgroup: Cgroup) -> None:
+    with Child(python(RABBITS), cgroup=cgroup.path) as leader:
+        first = until(lambda: pids if len(pids := cgroup.pids()) > 4 else None)
+        until(lambda: not (first & cgroup.pids()) - {leader.pid})
+        ending = End(handle_of(leader.process, cgroup=cgroup.path), Extent.SESSION)
+        begin = time.monotonic()
+        ending.hang_up()
+        assert not ending.gone()
+        assert ending.kill()
+        finish(ending)
+        assert time.monotonic() - begin < 6
+        assert not cgroup.populated()
+
+
+def test_a_tmux_server_goes_with_its_session(cgroup: Cgroup, tmp_path: Path) -> None:
+    script = f"tmux -f /dev/null -S {tmp_path}/socket new-session -d 'sleep 1000' && echo started"
+    with Child(shell(script), cgroup=cgroup.path) as leader:
+        assert leader.said == "started"
+        server = next(process for process in members(handle_of(leader.process, cgroup=cgroup.path)) if is_tmux(process))
+        assert server.ppid != leader.pid
+        ending = End(handle_of(leader.process, cgroup=cgroup.path), Extent.SESSION)
+        ending.hang_up()
+        until(lambda: not lives(leader.pid))
+        if not ending.gone():
+            ending.kill()
+        finish(ending)
+        assert cgroup.pids() == set()
+
+
+def is_tmux(process: procfs.Process) -> bool:
+    return process.comm.startswith("tmux")
+
+
+def test_another_session_of_the_user_is_untouched(cgroup: Cgroup) -> None:
+    other = cgroup.path.parent / "session-2.scope"
+    other.mkdir()
+    script = KINDS["ignores"]
+    with Child(shell(script), cgroup=cgroup.path) as leader, Child(shell(script), cgroup=other) as neighbour:
+        handle = handle_of(leader.process, cgroup=cgroup.path, uid=NOBODY)
+        kept = {neighbour.pid, int(neighbour.said)}
+        assert not names(concerned(handle, Extent.SESSION)) & kept
+        ending = End(handle, Extent.SESSION)
+        ending.hang_up()
+        ending.kill()
+        finish(ending)
+        assert all(lives(pid) for pid in kept)
+
+
+def test_the_extent_user_takes_all_of_the_slice(cgroup: Cgroup) -> None:
+    manager = cgroup.path.parent / f"user@{NOBODY}.service"
+    manager.mkdir()
+    script = KINDS["ignores"]
+    with Child(shell(script), cgroup=cgroup.path) as leader, Child(shell(script), cgroup=manager) as service:
+        handle = handle_of(leader.process, cgroup=cgroup.path, uid=NOBODY)
+        ending = End(handle, Extent.USER)
+        ending.hang_up()
+        assert not ending.gone()
+        survivors = " ".join(ending.kill())
+        assert f"[{service.said}]" in survivors
+        finish(ending)
+        assert cgroup.pids() == set()
+
+
+def test_the_extent_user_without_cgroups_takes_all_that_is_the_users() -> None:
+    uid = 54_321
+    ignoring = ["sh", "-c", "trap '' HUP; echo ready; sleep 1000"]
+    with Child(ignoring, uid=uid) as elsewhere, Child(["sh", "-c", "echo ready; read line"]) as leader:
+        handle = handle_of(leader.process, uid=uid)
+        ending = End(handle, Extent.USER)
+        ending.hang_up()
+        assert not ending.gone()
+        assert f"sh[{elsewhere.pid}]" in ending.kill()
+        finish(ending)
+        assert not lives(elsewhere.pid)
+
+
+def test_the_extent_user_of_root_is_not_the_machine() -> None:
+    with Child(["sh", "-c", "echo ready; read line"]) as leader:
+        assert names(concerned(handle_of(leader.process), Extent.USER)) == {leader.pid}
+
+
+# A connection: the leader holds the pty, its child (the same program) moves the bytes, a shell has the terminal.
+
+FAKE_SSHD = """
+import pty, fcntl, termios
+master, slave = os.openpty()
+if os.fork():
+    time.sleep(1000)
+if os.fork():
+    time.sleep(1000)
+os.setsid()
+fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+out = os.dup(1)
+os.set_inheritable(out, True)
+for number in (0, 1, 2):
+    os.dup2(slave, number)
+os.execvp('sh', ['sh', '-c', sys.argv[1], str(out)])
+"""
+#: The shell and what it started: the first two have the terminal, the others have detached themselves.
+ATTACHED_AND_DETACHED = """
+say() { echo "$@" >"/proc/self/fd/$0"; }
+trap '' HUP
+sleep 1000 & attached=$!
+setsid sleep 1001 & detached=$!
+until [ "$(cut -d' ' -f6 /proc/$detached/stat)" = "$detached" ]; do :; done
+say $$ $attached $detached
+wait
+"""
+
+
+@pytest.fixture
+def connection(cgroup: Cgroup) -> Iterator[tuple[Child, Cgroup]]:
+    with Child(python(FAKE_SSHD, ATTACHED_AND_DETACHED), cgroup=cgroup.path) as leader:
+        yield leader, cgroup
+
+
+@pytest.mark.parametrize("has_cgroup", [True, False], ids=["in a cgroup", "without"])
+def test_a_connection_keeps_what_was_detached(connection: tuple[Child, Cgroup], has_cgroup: bool) -> None:
+    leader, cgroup = connection
+    shell_pid, attached, detached = map(int, leader.said.split())
+    ending = End(handle_of(leader.process, cgroup=cgroup.path if has_cgroup else None), Extent.CONNECTION)
+    ending.hang_up()
+    until(lambda: cgroup.pids() == {shell_pid, attached, detached})
+    assert not ending.gone(), "its terminal has gone, and with it what led to them"
+    survivors = " ".join(ending.kill())
+    assert f"[{shell_pid}]" in survivors
+    assert f"[{attached}]" in survivors
+    assert f"[{detached}]" not in survivors
+    finish(ending)
+    assert cgroup.pids() == {detached}
+
+
+def test_a_session_of_a_connection_is_all_of_it(connection: tuple[Child, Cgroup]) -> None:
+    leader, cgroup = connection
+    ending = End(handle_of(leader.process, cgroup=cgroup.path), Extent.SESSION)
+    ending.hang_up()
+    ending.kill()
+    finish(ending)
+    assert cgroup.pids() == set()
+
+
+def test_the_terminals_of_a_connection_are_found_through_its_processes(connection: tuple[Child, Cgroup]) -> None:
+    leader, cgroup = connection
+    (device,) = procfs.ptys_held(leader.pid)
+    name = f"pts/{os.minor(device)}"
+    assert terminals(handle_of(leader.process, cgroup=cgroup.path)) == {device: name}
+    assert terminals(handle_of(leader.process)) == {device: name}
+
+
+@pytest.mark.parametrize("has_cgroup", [True, False], ids=["in a cgroup", "without"])
+def test_what_forks_on_after_its_terminal_has_gone(cgroup: Cgroup, has_cgroup: bool) -> None:
+    code = "trap '' HUP; echo $$ >/proc/self/fd/$0; while :; do sleep 0.01; done"
+    with Child(python(FAKE_SSHD, code), cgroup=cgroup.path) as leader:
+        shell_pid = int(leader.said)
+        ending = End(handle_of(leader.process, cgroup=cgroup.path if has_cgroup else None), Extent.CONNECTION)
+        ending.hang_up()
+        until(lambda: not lives(leader.pid))
+        until(lambda: (found := procfs.process(shell_pid)) is not None and found.tty == 0)
+        assert not ending.gone()
+        until(lambda: not ending.kill())
+        finish(ending)
+        assert cgroup.pids() == set()
+
+
+# Without a cgroup
+
+
+@pytest.mark.parametrize("kind", ["sleeps", "ignores", "stopped", "nohup", "setsid"])
+def test_without_a_cgroup_all_that_descends_goes(cgroup: Cgroup, kind: str) -> None:
+    with Child(shell(KINDS[kind]), cgroup=cgroup.path) as leader:
+        pid = int(leader.said)
+        ending = End(handle_of(leader.process), Extent.SESSION)
+        ending.hang_up()
+        until(lambda: not lives(leader.pid))
+        if kind in GOES_BY_HANGUP:
+            until(lambda: not lives(pid))
+        else:
+            assert not ending.gone(), "the leader has gone first; what it left is not forgotten"
+            assert f"[{pid}]" in " ".join(ending.kill())
+        finish(ending)
+        assert cgroup.pids() == set()
+
+
+def test_without_a_cgroup_what_survivors_start_goes_too(cgroup: Cgroup) -> None:
+    script = "sh -c 'trap \"\" HUP; echo $$; while :; do sleep 0.05; done' &"
+    with Child(shell(script), cgroup=cgroup.path) as leader:
+        ending = End(handle_of(leader.process), Extent.SESSION)
+        ending.hang_up()
+        until(lambda: not lives(leader.pid))
+        assert not ending.gone()
+        until(lambda: not ending.kill())
+        finish(ending)
+        assert cgroup.pids() == set()
+
+
+def test_without_a_cgroup_the_audit_session_finds_a_daemon(cgroup: Cgroup) -> None:
+    if not Path("/proc/self/loginuid").exists():
+        pytest.skip("this kernel has no audit")
+    script = f"echo {NOBODY} >/proc/self/loginuid; {KINDS['daemon']}"
+    with Child(shell(script), cgroup=cgroup.path) as leader:
+        pid = int(leader.said)
+        until(lambda: (found := procfs.process(pid)) is not None and found.ppid != leader.pid)
+        ending = End(handle_of(leader.process), Extent.SESSION)
+        ending.hang_up()
+        until(lambda: not lives(leader.pid))
+        assert not ending.gone()
+        assert f"[{pid}]" in " ".join(ending.kill())
+        finish(ending)
+
+
+def test_without_a_cgroup_an_inherited_audit_session_finds_nobody_else(cgroup: Cgroup) -> None:
+    """Who started sshd by hand has the same audit session as every connection: it names none of them."""
+    if not Path("/proc/self/loginuid").exists():
+        pytest.skip("this kernel has no audit")
+    script = f"echo {NOBODY} >/proc/self/loginuid; sleep 1000 & sh -c 'echo $$; read line' ; :"
+    with Child(["sh", "-c", script], cgroup=cgroup.path) as parent:
+        leader = procfs.process(int(parent.said))
+        assert leader is not None
+        assert procfs.audit_session(leader.pid) == procfs.audit_session(parent.pid) != procfs.UNSET
+        assert names(concerned(handle_of(leader), Extent.SESSION)) == {leader.pid}
+
+
+def test_waiting_takes_no_longer_than_it_must(cgroup: Cgroup) -> None:
+    with Child(["sh", "-c", "echo ready; exec sleep 0.3"], cgroup=cgroup.path) as leader:
+        ending = End(handle_of(leader.process, cgroup=cgroup.path), Extent.SESSION)
+        assert not ending.gone()
+        finish(ending)
+        assert not lives(leader.pid)
+
+
+def test_a_session_that_is_gone_already() -> None:
+    with Child(["sh", "-c", "echo ready; read line"]) as leader:
+        handle: Handle = handle_of(leader.process)
+        leader.die()
+        ending = End(handle, Extent.SESSION)
+        ending.hang_up()
+        assert ending.gone()
+        assert ending.kill() == ()
+
+

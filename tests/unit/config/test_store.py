@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A broken configuration never means no enforcement, and never goes unsaid."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from idled.config.loader import BUILT_IN
+from idled.config.store import Store
+from idled.core.events import Kind
+from idled.core.model import Mode
+from idled.core.span import MIN
+
+GOOD = 'mode = "enforce"\n[defaults]\nidle_timeout = "7min"\n'
+BROKEN = "mode = 1\nzzz = 1\n"
+
+
+@pytest.fixture
+def main(tmp_path: Path) -> Path:
+    path = tmp_path / "idled.toml"
+    path.write_text(GOOD)
+    return path
+
+
+def store(main: Path, *, observe: bool = False) -> Store:
+    return Store(main, main.parent / "state", observe=observe)
+
+
+def test_a_good_file_is_in_force_and_kept(main: Path) -> None:
+    policy, records = store(main).start()
+    assert (policy.mode, policy.rules[-1].values) == (Mode.ENFORCE, {"idle_timeout": 7 * MIN})
+    assert [(record.kind, record.note) for record in records] == [
+        (Kind.CONFIG_LOADED, f"enforce mode, 0 rules, from {main}")
+    ]
+    assert not list((main.parent / "state").glob("*.new"))
+
+
+def test_at_reload_a_broken_file_is_rejected_with_every_complaint(main: Path) -> None:
+    running = store(main)
+    running.start()
+    main.write_text(BROKEN)
+    policy, records = running.reload()
+    assert policy is None
+    assert [record.kind for record in records] == [Kind.CONFIG_REJECTED] * 2
+    assert records[1].note == f'{main}: mode: found 1, expected one of "observe", "enforce"'
+
+
+def test_at_start_the_last_good_policy_stands_in_loudly(main: Path) -> None:
+    store(main).start()
+    main.write_text(BROKEN)
+    policy, records = store(main).start()
+    assert (policy.mode, policy.rules[-1].values) == (Mode.ENFORCE, {"idle_timeout": 7 * MIN})
+    assert [record.kind for record in records] == [
+        Kind.CONFIG_REJECTED,
+        Kind.CONFIG_REJECTED,
+        Kind.TROUBLE,
+        Kind.CONFIG_LOADED,
+    ]
+    assert records[2].note.startswith(f"{main} cannot be used; another policy stands in for it: the last good one")
+    assert records[3].note.startswith("enforce mode, 0 rules, from the last good one")
+
+
+@pytest.mark.parametrize(
+    "kept", [None, b"", b"{", b"[" * 5000, b"7", b"[7]", b'[{"path": 1, "text": 2}]', b'[{"path": "f", "text": "x"}]']
+)
+def test_without_a_last_good_one_the_built_in_policy_observes(main: Path, kept: bytes | None) -> None:
+    main.unlink()
+    if kept is not None:
+        (main.parent / "state").mkdir()
+        (main.parent / "state" / "last-good.json").write_bytes(kept)
+    policy, records = store(main).start()
+    assert policy is BUILT_IN
+    assert policy.mode is Mode.OBSERVE
+    assert [record.kind for record in records] == [Kind.CONFIG_REJECTED, Kind.TROUBLE, Kind.CONFIG_LOADED]
+    assert records[2].note == "observe mode, 0 rules, from the built-in one, which ends nobody"
+
+
+def test_the_option_to_observe_goes_over_every_policy(main: Path) -> None:
+    assert store(main, observe=True).start()[0].mode is Mode.OBSERVE
+    main.write_text(BROKEN)
+    assert store(main, observe=True).start()[0].mode is Mode.OBSERVE
+
+
+def test_a_state_folder_that_cannot_be_written_is_said_and_no_more(main: Path) -> None:
+    (main.parent / "state").write_text("a file")
+    policy, records = store(main).start()
+    assert policy.mode is Mode.ENFORCE
+    assert [record.kind for record in records] == [Kind.TROUBLE, Kind.CONFIG_LOADED]
+    assert "no copy of the policy could be kept" in records[0].note
+
+
+def test_a_broken_policy_is_never_kept_nor_half_of_one(main: Path) -> None:
+    running = store(main)
+    running.start()
+    main.write_text(BROKEN)
+    running.reload()
+    (kept,) = json.loads((main.parent / "state" / "last-good.json").read_text())
+    assert kept["text"] == GOOD

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The two timers of the kernel go off when they should, and only then."""
+
+import select
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from idled import clock
+from idled.core.span import DAY, SEC
+
+
+def ready(timer: clock.Alarm | clock.StepWatch, seconds: float) -> bool:
+    return bool(select.select([timer], [], [], seconds)[0])
+
+
+@pytest.fixture
+def alarm() -> Iterator[clock.Alarm]:
+    with closing(clock.Alarm()) as found:
+        yield found
+
+
+def test_the_clocks_agree_with_the_kernel() -> None:
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert before - 0.001 <= clock.now() / SEC <= before + 1
+    assert abs(clock.now() + clock.offset() - clock.wall()) < SEC
+    assert abs(clock.wall() / SEC - time.time()) < 1
+    assert clock.asleep() >= 0
+
+
+def test_it_goes_off_at_its_moment_and_not_before(alarm: clock.Alarm) -> None:
+    at = clock.now() + 30_000
+    alarm.set(at)
+    assert not ready(alarm, 0)
+    assert ready(alarm, 5)
+    assert clock.now() >= at
+    alarm.clear()
+    assert not ready(alarm, 0)
+
+
+@pytest.mark.parametrize("at", [-5, 0, 1])
+def test_a_moment_that_has_passed_is_now(alarm: clock.Alarm, at: int) -> None:
+    alarm.set(at)
+    assert ready(alarm, 5)
+
+
+@pytest.mark.parametrize("at", [None, 10_000 * DAY])
+def test_never_and_far_away_are_not_now(alarm: clock.Alarm, at: int | None) -> None:
+    alarm.set(0)
+    assert ready(alarm, 5)
+    alarm.set(at)
+    assert not ready(alarm, 0)
+    alarm.clear()  # although there is nothing to take note of
+
+
+def test_a_wall_clock_that_nobody_sets_is_no_step() -> None:
+    with closing(clock.StepWatch()) as watch:
+        assert not ready(watch, 0)
+        assert watch.step() is None
+
+
+def test_a_step_is_told_with_its_size_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That the kernel cancels the timer takes a machine of its own to show; here it is said to have."""
+    with closing(clock.StepWatch()) as watch:
+        before = clock.offset()
+        monkeypatch.setattr(watch, "_read", lambda: True)
+        monkeypatch.setattr(clock, "offset", lambda: before + 3600 * SEC)
+        step = watch.step()
+        assert step is not None
+        assert abs(step - 3600 * SEC) < SEC
+        assert watch.step() == 0

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Which processes and terminals are a session's: real processes, with and without a cgroup."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from idled import procfs
+from idled.core.model import Extent, SessionId
+from idled.members import concerned, device_of, leader, members, terminal_name, terminals, user_slice
+from tests.terminal.bench import NOBODY, Cgroup, Child, Pty, handle_of, is_root, python, shell, until
+
+FAMILY = shell("sleep 1000 & echo $!")
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Cgroup]:
+    with Cgroup(f"user-{NOBODY}.slice/session-1.scope") as cgroup:
+        yield cgroup
+
+
+def pids(found: list[procfs.Process]) -> set[int]:
+    return {process.pid for process in found}
+
+
+def test_the_leader_while_it_lives() -> None:
+    with Child(FAMILY) as child:
+        handle = handle_of(child.process)
+        assert leader(handle.session) == child.process
+        os.kill(int(child.said), signal.SIGKILL)
+        os.kill(child.pid, signal.SIGKILL)
+        until(lambda: leader(handle.session) is None)
+        assert members(handle) == []
+
+
+def test_a_later_process_of_the_leaders_number_is_not_the_leader() -> None:
+    with Child(FAMILY) as child:
+        session = handle_of(child.process).session
+        other = replace(session, id=SessionId(session.id.boot, child.pid, session.id.start - 1))
+        assert leader(other) is None
+        os.kill(int(child.said), signal.SIGKILL)
+
+
+@is_root
+def test_members_with_a_cgroup_are_the_cgroup_and_the_leader(cgroup: Cgroup) -> None:
+    with Child(FAMILY) as child, Child(FAMILY, cgroup=cgroup.path) as inside:
+        handle = handle_of(child.process, cgroup=cgroup.path)
+        assert pids(members(handle)) == {child.pid, inside.pid, int(inside.said)}
+        os.kill(int(child.said), signal.SIGKILL)
+
+
+@is_root
+def test_members_without_a_cgroup_descend_from_the_leader(cgroup: Cgroup) -> None:
+    with Child(FAMILY, cgroup=cgroup.path) as child:
+        assert pids(members(handle_of(child.process))) == {child.pid, int(child.said)}
+
+
+@is_root
+def test_the_dead_are_no_members(cgroup: Cgroup) -> None:
+    with Child(FAMILY, cgroup=cgroup.path) as child:
+        os.kill(int(child.said), signal.SIGKILL)
+        until(lambda: pids(members(handle_of(child.process))) == {child.pid})
+        assert pids(members(handle_of(child.process, cgroup=cgroup.path))) == {child.pid}
+
+
+@is_root
+def test_strays_of_the_audit_session_are_looked_for_only_thoroughly(cgroup: Cgroup) -> None:
+    if not Path("/proc/self/loginuid").exists():
+        pytest.skip("this kernel has no audit")
+    stray = f"echo {NOBODY} >/proc/self/loginuid; (setsid sh -c 'echo $$; exec sleep 1000' &)"
+    with Child(shell(stray), cgroup=cgroup.path) as child:
+        pid = int(child.said)
+        until(lambda: (found := procfs.process(pid)) is not None and found.ppid != child.pid and found.sid == pid)
+        until(lambda: not [other for other in procfs.descendants(child.pid) if other.alive])
+        handle = handle_of(child.process)
+        assert pids(members(handle)) == {child.pid}
+        assert pids(members(handle, thorough=True)) == {child.pid, pid}
+
+
+@is_root
+def test_the_extent_user_reaches_over_the_slice(cgroup: Cgroup) -> None:
+    other = cgroup.path.parent / "session-2.scope"
+    other.mkdir()
+    with Child(FAMILY, cgroup=cgroup.path) as one, Child(FAMILY, cgroup=other) as two:
+        handle = handle_of(one.process, cgroup=cgroup.path, uid=NOBODY)
+        assert user_slice(handle) == cgroup.path.parent
+        assert pids(concerned(handle, Extent.USER)) == {one.pid, int(one.said), two.pid, int(two.said)}
+        assert pids(concerned(handle, Extent.SESSION)) == {one.pid, int(one.said)}
+
+
+@is_root
+def test_a_slice_of_somebody_else_is_none(cgroup: Cgroup) -> None:
+    with Child(FAMILY, cgroup=cgroup.path) as child:
+        assert user_slice(handle_of(child.process, cgroup=cgroup.path, uid=0)) is None
+        assert user_slice(handle_of(child.process)) is None
+
+
+ON_TERMINAL = python(
+    """
+import fcntl, termios
+fcntl.ioctl(os.open(sys.argv[1], os.O_RDWR), termios.TIOCSCTTY, 0)
+print('ready', flush=True)
+time.sleep(1000)
+"""
+)
+
+
+def test_terminals_are_those_that_its_processes_have() -> None:
+    with Pty() as pty, Pty() as other, Child([*ON_TERMINAL, str(pty.path)]) as child:
+        assert terminals(handle_of(child.process)) == pty.terminals
+        assert terminals(handle_of(child.process, tty=other.name)) == pty.terminals | other.terminals
+        assert terminals(handle_of(child.process, tty="pts/999999")) == pty.terminals
+
+
+@pytest.mark.parametrize(
+    "tty", ["", "no-such", "..", "../etc/passwd", "pts/../../etc/passwd", "shm", "fd", "stdin", "pts", "log"]
+)
+def test_what_is_no_terminal_has_no_device(tty: str) -> None:
+    assert device_of(tty) == 0
+
+
+def test_names_and_devices_of_terminals() -> None:
+    with Pty() as pty:
+        assert device_of(pty.name) == pty.device
+        assert terminal_name(pty.device) == pty.name
+
+
+@pytest.mark.parametrize(
+    ("device", "name"),
+    [
+        (os.makedev(136, 0), "pts/0"),
+        (os.makedev(136, 1000), "pts/1000"),
+        (os.makedev(137, 5), "pts/1048581"),
+        (os.makedev(4, 1), "tty1"),
+        (os.makedev(4, 64), "ttyS0"),
+        (os.makedev(1, 0), None),
+        (os.makedev(500, 1), None),
+    ],
+)
+def test_the_name_of_a_device(device: int, name: str | None) -> None:
+    if name and not name.startswith("pts") and not Path("/dev", name).exists():
+        pytest.skip(f"this machine has no {name}")
+    assert terminal_name(device) == name
