@@ -278,7 +278,7 @@ class Engine:
         self._record(
             Kind.ENDED,
             watch,
-            now,
+            ending.started_at,  # how long it was idle, and open, until it was ended
             reason=ending.reason,
             late=ending.started_at - ending.due_at,
             took=now - ending.started_at,

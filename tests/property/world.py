@@ -189,8 +189,8 @@ class Login:
         """How late an idle end may honestly be.
 
         Of a console: the block of the last stamp, a tick, and what the wall clock was set by since. Of a quiet
-        connection: two ticks. When it said something else after the last input, that is not told apart
-        from input before the next look, so: until that look; with a terminal no more than the terminal's bound, unless another
+        connection: two ticks. When it said something else after the last input, that is not told apart from input
+        before the next look, so: until that look; with a terminal no more than the terminal's bound, unless another
         terminal came or went, or was forged, or one takes input line by line.
         """
         lines = any(pty.lines for pty in self.ptys)

@@ -187,6 +187,8 @@ class Login:
                 self.client.expect(expect, 30)
             self.connection = until(self._four_tuple)
             self.leader = until(self._leader)
+            accepted = f"Accepted publickey for {user} from {self.connection.split()[0]} port {self.connection.split()[1]} "
+            until(lambda: accepted in server.log)
             until(lambda: self._look().delivered is not None)
         except BaseException:
             self.close()

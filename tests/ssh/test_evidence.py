@@ -104,7 +104,7 @@ def test_keys_typed_in_one_go(login: Login) -> None:
     since = Since(login)
     login.client.type("x" * 500 + "\n")
     until(lambda: since.now().delivered == 501)
-    login.client.expect("(x{500}\\s+){2}")
+    login.client.expect("x{500}\\s+!x{500}")
     assert since.now().delivered == 501
 
 
@@ -245,13 +245,10 @@ def test_output_that_the_client_does_not_take(server: Server, user: str) -> None
     with server.login(user, "-tt", run=("echo rea''dy; read line; exec yes",), expect="ready") as login:
         acknowledged(login)
         since = Since(login)
+        login.client.type("\n")
+        until(lambda: since.now().issued > 500_000)
         login.client.stop()
         try:
-            login_typed = login.client
-            login_typed.cont()
-            login_typed.type("\n")
-            until(lambda: since.now().issued > 500_000)
-            login_typed.stop()
             stalled = until(lambda: now if (now := since.now()) == since.now() else None)
             assert stalled.delivered == 1
         finally:
@@ -306,7 +303,6 @@ def test_sftp_idle_and_transferring(server: Server, user: str, tmp_path: Path) -
         since = Since(login)
         assert {since.now()[:2] for _ in range(50)} == {(0, 0)}
         login.client.type(f"put {tmp_path}/up /dev/null\n")
-        login.client.expect("sftp> ")
         login.client.expect("sftp> ")
         up = until(lambda: now if (now := since.now()).delivered >= 100_000 else None)
         assert up.delivered < 110_000
@@ -371,6 +367,13 @@ def test_a_rekey_is_no_traffic(server: Server, user: str) -> None:
 
 
 @pytest.fixture
+def looks() -> Iterator[Connections]:
+    looks = Connections()
+    yield looks
+    looks._netlink.close()
+
+
+@pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         near = socket.create_connection(listener.getsockname())
@@ -385,9 +388,8 @@ def name_of(near: socket.socket, far: socket.socket) -> str:
     return f"{client[0]} {client[1]} {server[0]} {server[1]}"
 
 
-def test_bytes_on_the_wire_of_a_plain_connection(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_bytes_on_the_wire_of_a_plain_connection(looks: Connections, pair: tuple[socket.socket, socket.socket]) -> None:
     near, far = pair
-    looks = Connections()
     near.sendall(b"12345")
     assert far.recv(5) == b"12345"
     far.sendall(b"123")
@@ -398,7 +400,7 @@ def test_bytes_on_the_wire_of_a_plain_connection(pair: tuple[socket.socket, sock
     until(lambda: (look := looks.look(name_of(near, far), None, 0)) is not None and look.wire_out == 3)
 
 
-def test_a_listener_for_both_families_has_ipv4_mapped() -> None:
+def test_a_listener_for_both_families_has_ipv4_mapped(looks: Connections) -> None:
     with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
         port = listener.getsockname()[1]
         near = socket.create_connection(("127.0.0.1", port))
@@ -407,13 +409,12 @@ def test_a_listener_for_both_families_has_ipv4_mapped() -> None:
             near.sendall(b"1234")
             assert far.recv(4) == b"1234"
             mine = near.getsockname()
-            found = Connections().look(f"{mine[0]} {mine[1]} 127.0.0.1 {port}", None, 0)
+            found = looks.look(f"{mine[0]} {mine[1]} 127.0.0.1 {port}", None, 0)
             assert found is not None
             assert found.wire_in == 4
 
 
-def test_a_connection_that_is_not_there(pair: tuple[socket.socket, socket.socket]) -> None:
-    looks = Connections()
+def test_a_connection_that_is_not_there(looks: Connections, pair: tuple[socket.socket, socket.socket]) -> None:
     near, far = pair
     name = name_of(near, far)
     assert looks.look("127.0.0.1 1 127.0.0.1 2", None, 0) is None
@@ -428,8 +429,8 @@ def test_a_connection_that_is_not_there(pair: tuple[socket.socket, socket.socket
     ["", "x", "1.2.3.4 5 6.7.8.9", "1.2.3.4 5 ::1 6", "1.2.3.4 a 6.7.8.9 7", "1.2.3.4 5 6.7.8.9 7 8", "\0 \0 \0 \0"]
     + ["1.2.3.4 70000 6.7.8.9 7", "1.2.3.4 -1 6.7.8.9 7"],
 )
-def test_what_is_no_connection(text: str) -> None:
-    assert Connections().look(text, None, 0) is None
+def test_what_is_no_connection(looks: Connections, text: str) -> None:
+    assert looks.look(text, None, 0) is None
 
 
 @pytest.mark.parametrize(
@@ -441,10 +442,9 @@ def test_what_is_a_connection(text: str, remote: bytes) -> None:
     assert (found.remote, found.remote_port, found.local_port) == (remote, 5, 22)
 
 
-def test_answers_stay_with_their_questions(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_answers_stay_with_their_questions(looks: Connections, pair: tuple[socket.socket, socket.socket]) -> None:
     """Questions about what is not there leave nothing behind that would be taken for the next answer."""
     near, far = pair
-    looks = Connections()
     near.sendall(b"123")
     assert far.recv(3) == b"123"
     for _ in range(200):

@@ -6,7 +6,7 @@ Moments are seconds since the first session was opened. A line is ``SECONDS what
 known to the microsecond.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from idled.core.activity import ConnectionLook, Look
@@ -82,11 +82,10 @@ class Driver:
 
     # What a test does
 
-    def open(self, user: str = "alice", *, found: bool = False, age: float = 0, pid: int = 0, **shown: Any) -> SessionId:
-        pid = pid or 100 + len(self.shown)
+    def open(self, user: str = "alice", *, found: bool = False, age: float = 0, **shown: Any) -> SessionId:
         opened_at = self.now - round(age * SEC)
         session = Session(
-            id=SessionId("boot", pid, 7),
+            id=SessionId("boot", 100 + len(self.shown), 7),
             user=user,
             uid={"alice": 1000, "special": 1000}.get(user, 1001),
             opened_at=opened_at,
@@ -218,7 +217,3 @@ def terminal(name: str, at: Usec) -> TerminalLook:
     """A terminal that was read from at that moment of the boot clock."""
     stamp = at // SEC * SEC + OFFSET
     return TerminalLook(name=name, device=34816 + int(name.rpartition("/")[2]), atime=stamp, ctime=OFFSET)
-
-
-def with_read(look: TerminalLook, at: Usec) -> TerminalLook:
-    return replace(look, atime=at // SEC * SEC + OFFSET)

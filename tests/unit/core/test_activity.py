@@ -504,7 +504,7 @@ def test_counters_that_cannot_be_read() -> None:
 def test_counters_that_come_back(exact: bool, direction: str) -> None:
     """Of another process, or where there were none: what came before was perhaps traffic."""
     seen = Seen(ptys=0, exact=exact)
-    seen.wire = replace(seen.wire, counted=900, delivered=0, issued=0, **{direction: usec(1100)})  # type: ignore[arg-type]
+    seen.wire = replace(seen.wire, counted=900, delivered=0, issued=0, **{direction: usec(1100)})
     assert seen.active(1150) == told(1100)
 
 

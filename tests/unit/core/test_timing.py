@@ -24,7 +24,9 @@ def at(seconds: float) -> Usec:
     return round(seconds * SEC)
 
 
-def memory(*, active: float = OPENED, looked: float = 1100, idle: Track | None = None, absolute: Track | None = None) -> Memory:
+def memory(
+    *, active: float = OPENED, looked: float = 1100, idle: Track | None = None, absolute: Track | None = None
+) -> Memory:
     session = Session(id=SessionId("boot", 100, 1), user="alice", uid=1000, opened_at=at(OPENED))
     trace = replace(first_trace(session.opened_at), active_until=at(active), at=at(looked))
     return Memory(session=session, trace=trace, idle=idle or Track(), absolute=absolute or Track())
@@ -36,7 +38,9 @@ def limits(idle: float | None = 900, absolute: float | None = None, leads: tuple
     )
 
 
-def track(*, timeout: float | None = None, warned: float | None = None, not_before: float = 0, noted: bool = False) -> Track:
+def track(
+    *, timeout: float | None = None, warned: float | None = None, not_before: float = 0, noted: bool = False
+) -> Track:
     return Track(timeout=usec(timeout), warned=usec(warned), not_before=at(not_before), noted=noted)
 
 
@@ -167,9 +171,7 @@ def test_what_is_blurred_is_looked_at_often(evidence: dict[str, int]) -> None:
     ],
 )
 def test_respite(old: float | None, enforce: bool, due: float | None, now: float | None, not_before: float) -> None:
-    new = timing.put_in_force(
-        track(timeout=old), limits(900), IDLE, enforce=enforce, due=usec(due), now=usec(now)
-    )
+    new = timing.put_in_force(track(timeout=old), limits(900), IDLE, enforce=enforce, due=usec(due), now=usec(now))
     assert new == track(timeout=900 if enforce else None, not_before=not_before)
 
 
