@@ -16,8 +16,9 @@ A bound is never too early and only grows. What needs two kinds of evidence at o
    *chatty* and is looked at every few seconds, so that two looks are never far apart.
    The kernel rounds that moment by up to a tick.
 5. A rekey looks like 96 or 115 bytes in and 92 out with more than 2 kB on the wire each way. It is no traffic.
-6. A doubtful stamp counts, since nobody may be ended for having typed ``mesg n``; but only three times in a session,
-   and a session where one was seen is looked at every few seconds too.
+6. A doubtful stamp counts, since nobody may be ended for having typed ``mesg n``, or typing beside a job that forges
+   stamps. Where no delivered bytes must agree it counts only three times in a session; and a session where one was
+   seen is looked at every few seconds too.
 7. What cannot be read is taken for activity until the present look where it was readable before. So is a terminal
    that is gone: its last input was perhaps how it was closed.
 8. A sign without bytes can be the reading of what was typed before; a second one, or a doubtful one, is forged.
@@ -112,7 +113,8 @@ def follow(trace: Trace, look: Look) -> Trace:
     signs = _signs(before, trace, look)
     doubtful = any(found.doubtful for found in signs)
     moved = any(found.moved for found in signs)
-    believed = [found.until for found in signs if not found.doubtful or trace.doubts < _DOUBTS]
+    exact = look.connection is not None and look.connection.counted is not None
+    believed = [found.until for found in signs if exact or not found.doubtful or trace.doubts < _DOUBTS]
     new = replace(
         trace,
         at=look.at,

@@ -293,9 +293,6 @@ class Engine:
         for watch in self._watches.values():
             if watch.memory.ending is not None:
                 continue  # it ends as it began to
-            if self.policy.mode is Mode.ENFORCE:
-                self._track(watch, Reason.IDLE, noted=False)
-                self._track(watch, Reason.ABSOLUTE, noted=False)
             self._set_limits(watch, now)
             self._look(watch)
 

@@ -80,8 +80,7 @@ def sign(before: TerminalLook | None, now: TerminalLook, window: Window) -> Sign
         return Sign(until=window.end, moved=True)
     if now.ctime == before.ctime:
         return Sign(until=_moved(now.atime, window), moved=True)
-    latest = now.ctime if now.atime > window.end + window.end_offset + TICK else max(now.atime, now.ctime)
-    return Sign(until=_moved(latest, window), moved=True, doubtful=True)
+    return Sign(until=_moved(now.atime, window, now.ctime), moved=True, doubtful=True)
 
 
 def _first_sight(now: TerminalLook, window: Window) -> Sign:
@@ -92,9 +91,9 @@ def _first_sight(now: TerminalLook, window: Window) -> Sign:
     return Sign(until=window.end, doubtful=True) if start > window.end else NOTHING
 
 
-def _moved(stamp: Usec, window: Window) -> Usec:
-    """When a stamp that moved within the window was made, at the latest."""
-    return max(_ends(stamp, window), default=window.end)
+def _moved(stamp: Usec, window: Window, *others: Usec) -> Usec:
+    """When stamps that moved within the window were made, at the latest."""
+    return max((end for moved in (stamp, *others) for end in _ends(moved, window)), default=window.end)
 
 
 def _ends(stamp: Usec, window: Window) -> list[Usec]:

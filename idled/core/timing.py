@@ -15,8 +15,7 @@ T8. What is overdue ends at once. Who could not be warned because the machine sl
 T9. In observe mode nobody is warned; each deadline is noted once, and again after new activity.
 T10. A session that shows no terminal is looked at again before its idle timeout could end it, at least each minute.
 T11. A session whose evidence is blurred (see ``activity``, wary) is looked at every 3 s. To find that out, and to see
-    its terminals soon, one with an idle timeout is looked at after its first second and whenever its age has doubled,
-    for a minute.
+    its terminals soon, one with an idle timeout is looked at after its first second and then as often, for a minute.
 T12. An end begins with SIGHUP; what is left ``kill_after`` later gets SIGKILL, again each second until nothing is
     left; after 10 s of that the failure is recorded and tried again every 5 s, for ever.
 """
@@ -87,7 +86,7 @@ def next_at(memory: Memory, limits: Limits, mode: Mode, observed: bool) -> Usec 
             moments.append(looked_at + WARY_LOOK)
         age = looked_at - memory.session.opened_at
         if age < YOUNG:
-            moments.append(looked_at + max(age, FIRST_LOOK))
+            moments.append(looked_at + min(max(age, FIRST_LOOK), WARY_LOOK))
     return min(moments, default=None)
 
 
@@ -104,7 +103,7 @@ def put_in_force(
     """The track of a limit under new limits (T7). `now` is None where there is no respite to be given."""
     timeout = limits.timeout(reason) if enforce else None
     tighter = timeout is not None and (track.timeout is None or timeout < track.timeout)
-    track = replace(track, timeout=timeout)
+    track = replace(track, timeout=timeout, noted=track.noted and not enforce)
     respite = max(limits.leads(reason), default=0)
     if now is None or due is None or not tighter or due >= now + respite:
         return track

@@ -6,6 +6,7 @@ the connection is made anew, and everything is listed again.
 """
 
 import asyncio
+import struct
 from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any, Final
@@ -13,6 +14,7 @@ from typing import Any, Final
 from jeepney import DBusAddress, HeaderFields, MatchRule, Message, MessageType, new_method_call
 from jeepney.bus_messages import message_bus
 from jeepney.io.asyncio import DBusConnection, open_dbus_connection
+from jeepney.io.common import RouterClosed
 from jeepney.wrappers import unwrap_msg
 
 from .. import clock, procfs
@@ -29,6 +31,20 @@ _SESSION_TYPES: Final = {"tty", "unspecified"}
 
 class LogindError(Exception):
     """logind or the bus did not do what it was asked; the message says what."""
+
+
+#: What a bus that is going, or that answers otherwise than logind does, can raise.
+_FAILURES: Final = (
+    OSError,
+    EOFError,
+    TimeoutError,
+    LogindError,
+    RouterClosed,
+    LookupError,
+    TypeError,
+    ValueError,  # a refused authentication, too
+    struct.error,
+)
 
 
 class Logind:
@@ -56,7 +72,7 @@ class Logind:
         while True:
             try:
                 await self._stay_connected()
-            except (OSError, LogindError, EOFError, KeyError, TimeoutError) as error:
+            except _FAILURES as error:
                 self.health = f"not reachable: {_said(error)}"
                 if self.health != said:
                     self._trouble(f"logind {self.health}; known sessions stay under watch, trying again")
@@ -110,7 +126,7 @@ class Logind:
             return
         try:
             await self._call(call)
-        except (TimeoutError, LogindError, OSError) as error:
+        except _FAILURES as error:
             if "NoSuch" not in str(error):
                 self._trouble(f"logind does not let go: {_said(error)}, ignoring")
 
@@ -142,7 +158,7 @@ class Logind:
                 member = fields.get(HeaderFields.member)
                 news = None
                 if member == "SessionNew":
-                    news = self._session(message.body[1], found=False)
+                    news = self._news(message.body[1])
                 elif member == "NameOwnerChanged" and message.body[0] == _NAME and message.body[2]:
                     news = self.relist()
                 if news is not None:
@@ -154,8 +170,14 @@ class Logind:
         """See every session there is, also when logind cannot be asked just now."""
         try:
             await self.list_all()
-        except (TimeoutError, LogindError, OSError) as error:
+        except _FAILURES as error:
             self._trouble(f"logind: {_said(error)}; trying again at the next scan")
+
+    async def _news(self, path: str) -> None:
+        try:
+            await self._session(path, found=False)
+        except _FAILURES as error:
+            self._trouble(f"logind: {_said(error)}; the new session {path} is looked for again at the next scan")
 
     async def _session(self, path: str, *, found: bool) -> None:
         address = DBusAddress(path, _NAME, "org.freedesktop.DBus.Properties")
@@ -164,10 +186,10 @@ class Logind:
             (properties,) = await self._call(call)
         except LogindError:  # it was over before it could be asked
             return
-        self._listed.add(path)
         sighting = sighting_of({key: value[1] for key, value in properties.items()}, found=found)
         if sighting is not None:
             await self._see(sighting)
+        self._listed.add(path)
 
 
 def _said(error: Exception) -> str:

@@ -54,8 +54,8 @@ class Registry:
         handle = _merge(known, sighting, id)
         if self.wants_groups and (known is None or id in self._groupless):
             handle = await self._with_groups(handle)
-            known = self._handles.get(id)
-            handle = handle if known is None else _merge(handle, sighting, id)
+            known = self._handles.get(id)  # as another source may have made it meanwhile
+            handle = handle if known is None else _merge(known, sighting, id, groups=handle.session.groups)
         if known is None:
             if not self._watch(id):
                 return None
@@ -144,7 +144,7 @@ class Registry:
         self._closed(id)
 
 
-def _merge(known: Handle | None, new: Sighting, id: SessionId) -> Handle:
+def _merge(known: Handle | None, new: Sighting, id: SessionId, *, groups: frozenset[str] = frozenset()) -> Handle:
     """What is known of a session with what a source adds; of two moments of opening the earlier is the true one."""
     if known is None:
         opened_at = id.start * procfs.TICK if new.opened_at is None else new.opened_at
@@ -158,6 +158,7 @@ def _merge(known: Handle | None, new: Sighting, id: SessionId) -> Handle:
         tty=session.tty or clean(new.tty),
         remote=session.remote or clean(new.remote),
         logind=session.logind or clean(new.logind),
+        groups=groups or session.groups,
     )
     return Handle(
         session=session,

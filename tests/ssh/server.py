@@ -106,8 +106,8 @@ class Server:
         (self.folder / "sshd_config").write_text(config)
         with open(self.folder / "log", "wb") as log:
             self._process = subprocess.Popen(
-                ["unshare", "--mount", "--propagation=private", "sh", "-c", _SETUP, "sshd", self.folder]
-                + [str(self._cgroup.path), SSHD],
+                ["unshare", "--mount", "--propagation=private", "sh", "-c", _SETUP]
+                + ["sshd", str(self.folder), str(self._cgroup.path), SSHD],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -127,7 +127,7 @@ class Server:
         return {process.pid: process for process in procfs.children(self.pid) if process.alive}
 
     def command(self, user: str, *options: str, program: str = "ssh", key: str = "key") -> list[str]:
-        """A client's command line without what it is to do."""
+        """A client's command line without what it is to do; of two values for a setting it takes the first."""
         settings = {
             "Port": self.port,
             "IdentityFile": self.folder / key,
@@ -139,7 +139,7 @@ class Server:
         }
         fixed = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
         place = f"[{self.address}]" if program == "sftp" and ":" in self.address else self.address
-        return [program, "-F", "none", *fixed, *options, f"{user}@{place}"]
+        return [program, "-F", "none", *options, *fixed, f"{user}@{place}"]
 
     def login(self, user: str, *options: str, run: Sequence[str] = (), expect: str = "", **more: str) -> Login:
         """A client, logged in and its connection known. `expect`: what it says when it is ready."""
@@ -187,8 +187,9 @@ class Login:
                 self.client.expect(expect, 30)
             self.connection = until(self._four_tuple)
             self.leader = until(self._leader)
-            accepted = f"Accepted publickey for {user} from {self.connection.split()[0]} port {self.connection.split()[1]} "
-            until(lambda: accepted in server.log)
+            address, port, *_ = self.connection.split()
+            until(lambda: f"Accepted publickey for {user} from {address} port {port} " in server.log)
+            until(self._in_session)
             until(lambda: self._look().delivered is not None)
         except BaseException:
             self.close()
@@ -227,6 +228,11 @@ class Login:
             if any(found.raddr and found.raddr.port == port for found in sockets(process.pid)):
                 return process
         return None
+
+    def _in_session(self) -> bool:
+        """Whether the process that takes over after authentication has done so."""
+        guarded = "[priv]" in procfs.title(self.leader.pid)
+        return guarded == (self.uid != 0) and (self.uid == 0 or procfs.twin(self.leader, self.uid) is not None)
 
     def close(self) -> None:
         self.client.close()

@@ -117,7 +117,8 @@ def test_keys_that_no_program_reads_and_that_do_not_echo(server: Server, user: s
 
 
 def test_interrupt(server: Server, user: str) -> None:
-    with server.login(user, "-tt", run=("trap 'echo caught' INT; echo rea''dy; while :; do sleep 0.1; done",), expect="ready") as login:
+    script = "trap 'echo caught' INT; echo rea''dy; while :; do sleep 0.1; done"
+    with server.login(user, "-tt", run=(script,), expect="ready") as login:
         since = Since(login)
         login.client.type("\x03")
         login.client.expect("caught")
@@ -269,7 +270,8 @@ def test_received_at_is_when_the_key_came(login: Login) -> None:
 
 
 def test_output_moves_sent_at_and_not_received_at(server: Server, user: str) -> None:
-    with server.login(user, "-tt", run=("echo rea''dy; while :; do echo tick; sleep 0.02; done",), expect="ready") as login:
+    script = "echo rea''dy; while :; do echo tick; sleep 0.02; done"
+    with server.login(user, "-tt", run=(script,), expect="ready") as login:
         acknowledged_once = login.look()
         login.client.expect("(tick\\s+){5}")
         now = until(lambda: look if (look := login.look()).sent_at > acknowledged_once.sent_at + 50 * MSEC else None)
@@ -352,15 +354,36 @@ def look_of(connection: ConnectionLook) -> Look:
     return Look(at=boottime(), offset=0, connection=connection)
 
 
-def test_a_rekey_is_no_traffic(server: Server, user: str) -> None:
-    with server.login(user, "-N", "-o", "RekeyLimit=default 2s") as login:
+def rekey(server: Server, user: str, *options: str) -> None:
+    told = "SSH2_MSG_NEWKEYS received"
+    options += ("-o", "RekeyLimit=default 2s", "-o", "LogLevel=DEBUG1")
+    with server.login(user, "-N", *options, expect=told) as login:
         acknowledged(login)
         before = follow(first_trace(1), look_of(login.look()))
         since = Since(login)
-        until(lambda: since.now().wire_in > 1500)
+        login.client.expect(told)
+        until(lambda: since.now().wire_in > 900 and since.now().wire_out > 2500)
         acknowledged(login)
         after = follow(before, look_of(login.look()))
         assert after.traffic_until == before.traffic_until, since.now()
+
+
+def test_a_rekey_is_no_traffic(server: Server, user: str) -> None:
+    rekey(server, user)
+
+
+@pytest.mark.parametrize("option", ["KexAlgorithms=curve25519-sha256", "HostKeyAlgorithms=rsa-sha2-512"])
+def test_a_rekey_of_root_is_no_traffic_whatever_was_agreed_on(server: Server, option: str) -> None:
+    rekey(server, "root", "-o", option)
+
+
+@pytest.mark.xfail(reason="known by its sizes only with SHA-512 and an Ed25519 host key")
+@pytest.mark.parametrize(
+    "option",
+    ["KexAlgorithms=curve25519-sha256", "HostKeyAlgorithms=rsa-sha2-512", "HostKeyAlgorithms=ecdsa-sha2-nistp256"],
+)
+def test_a_rekey_is_no_traffic_whatever_was_agreed_on(server: Server, option: str) -> None:
+    rekey(server, "nobody", "-o", option)
 
 
 # The question itself
@@ -434,7 +457,11 @@ def test_what_is_no_connection(looks: Connections, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "remote"), [("1.2.3.4 5 6.7.8.9 22", b"\1\2\3\4"), ("fe80::1%eth0 5 fe80::2%eth0 22", b"\xfe\x80" + b"\0" * 13 + b"\1")]
+    ("text", "remote"),
+    [
+        ("1.2.3.4 5 6.7.8.9 22", b"\1\2\3\4"),
+        ("fe80::1%eth0 5 fe80::2%eth0 22", b"\xfe\x80" + b"\0" * 13 + b"\1"),
+    ],
 )
 def test_what_is_a_connection(text: str, remote: bytes) -> None:
     found = parse(text)
@@ -452,5 +479,3 @@ def test_answers_stay_with_their_questions(looks: Connections, pair: tuple[socke
         found = looks.look(name_of(near, far), None, 0)
         assert found is not None
         assert found.wire_in == 3
-
-

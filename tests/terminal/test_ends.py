@@ -82,7 +82,9 @@ def test_each_kind_goes_with_its_session(cgroup: Cgroup, kind: str) -> None:
 
 
 def test_a_leader_that_ignores_everything(cgroup: Cgroup) -> None:
-    with Child(["sh", "-c", "trap '' HUP TERM INT; echo ready; while :; do sleep 1; done"], cgroup=cgroup.path) as leader:
+    with Child(
+        ["sh", "-c", "trap '' HUP TERM INT; echo ready; while :; do sleep 1; done"], cgroup=cgroup.path
+    ) as leader:
         ending = End(handle_of(leader.process, cgroup=cgroup.path), Extent.SESSION)
         ending.hang_up()
         assert not ending.gone()
@@ -341,5 +343,3 @@ def test_a_session_that_is_gone_already() -> None:
         ending.hang_up()
         assert ending.gone()
         assert ending.kill() == ()
-
-

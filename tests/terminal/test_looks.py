@@ -52,7 +52,12 @@ def read_a_key(pty: Pty) -> None:
 def test_name_device_and_stamps(pty: Pty) -> None:
     status = os.stat(pty.path)
     assert seen(pty) == TerminalLook(
-        name=pty.name, device=pty.device, atime=status.st_atime_ns // 1000, ctime=status.st_ctime_ns // 1000, queued=0
+        name=pty.name,
+        device=pty.device,
+        atime=status.st_atime_ns // 1000,
+        ctime=status.st_ctime_ns // 1000,
+        queued=0,
+        canonical=True,
     )
 
 

@@ -580,6 +580,15 @@ def test_activity_while_nobody_looked() -> None:
     assert run.told() == ["1530 warn idle 120", "1620 warn idle 30", *ended(1650)]
 
 
+def test_restored_from_observe_to_enforce() -> None:
+    run = driver(Mode.OBSERVE)
+    run.open()
+    run.until(1000)
+    run.restart(policy(**IDLE))
+    run.until(2000)
+    assert run.told() == ["900 would-end idle", "1000 warn idle 120", "1090 warn idle 30", *ended(1120)]
+
+
 @pytest.mark.parametrize("mode", list(Mode))
 def test_restored_with_an_ending_goes_on(mode: Mode) -> None:
     run = driver()

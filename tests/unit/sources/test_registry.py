@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""One session of what several sources see, with real processes as leaders."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from idled import procfs
+from idled.core.model import Session, SessionId
+from idled.sources import registry as module
+from idled.sources.registry import Registry, groups_of
+from idled.sources.sighting import Sighting
+from tests.terminal.bench import Cgroup, Child, handle_of, is_root, lives, open_descriptors, python, shell
+
+SLEEPER = python("print('ready', flush=True); time.sleep(1000)")
+FAMILY = shell("sleep 1000 & echo $!")
+
+
+class Bench:
+    """A registry, and what it told."""
+
+    def __init__(self) -> None:
+        self.opened: list[tuple[Session, bool]] = []
+        self.closed: list[SessionId] = []
+        self.registry = Registry(lambda session, found: self.opened.append((session, found)), self.closed.append)
+
+    async def until(self, fact: Callable[[], object]) -> None:
+        async with asyncio.timeout(10):
+            while not fact():
+                await asyncio.sleep(0.002)
+
+    def run(self, story: Callable[[], Awaitable[None]]) -> None:
+        async def all_of_it() -> None:
+            await story()
+            for session, _ in self.opened:
+                self.registry.drop(session.id)
+
+        asyncio.run(all_of_it())
+        self.registry._nss.shutdown()
+
+
+def sighting(leader: Child, **what: Any) -> Sighting:
+    known = {"pid": leader.pid, "start": leader.process.start, "user": "root", "uid": 0, "opened_at": 5_000_000}
+    return Sighting(**(known | what))
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_what_several_sources_see_is_one_session(bench: Bench) -> None:
+    async def story() -> None:
+        with Child(SLEEPER) as leader:
+            await bench.registry.see(sighting(leader, service="ssh", connection="::1 1 ::1 2", remote="10.8.0.7"))
+            await bench.registry.see(sighting(leader, logind="5", scope="session-5.scope", service="other", found=True))
+            seen = await bench.registry.see(sighting(leader, tty="pts/1", remote="elsewhere", logind="6"))
+            assert seen is not None
+            assert (seen.service, seen.remote, seen.logind, seen.tty) == ("ssh", "10.8.0.7", "5", "pts/1")
+            assert {session.id for session, _ in bench.opened} == {seen.id}
+            assert [found for _, found in bench.opened] == [False, True, False]
+            handle = bench.registry.get(seen.id)
+            assert handle is not None
+            assert (handle.scope, handle.connection) == ("session-5.scope", "::1 1 ::1 2")
+
+    bench.run(story)
+
+
+def test_news_that_is_none_is_not_told(bench: Bench) -> None:
+    async def story() -> None:
+        with Child(SLEEPER) as leader:
+            for _ in range(3):
+                await bench.registry.see(sighting(leader))
+            await bench.registry.see(sighting(leader, opened_at=6_000_000, found=True))
+            assert len(bench.opened) == 1
+
+    bench.run(story)
+
+
+@pytest.mark.parametrize("moments", [(7, 5, 6), (5, 7, 6), (7, None, 5), (5, None, None)])
+def test_the_earliest_moment_of_opening_is_the_true_one(bench: Bench, moments: tuple[int | None, ...]) -> None:
+    async def story() -> None:
+        with Child(SLEEPER) as leader:
+            for moment in moments:
+                seen = await bench.registry.see(sighting(leader, opened_at=moment))
+            assert seen is not None
+            assert seen.opened_at == 5
+
+    bench.run(story)
+
+
+def test_without_a_moment_it_is_the_leaders_start(bench: Bench) -> None:
+    async def story() -> None:
+        with Child(SLEEPER) as leader:
+            seen = await bench.registry.see(sighting(leader, opened_at=None))
+            assert seen is not None
+            assert seen.opened_at == leader.process.start * procfs.TICK
+
+    bench.run(story)
+
+
+def test_text_from_outside_is_cleaned(bench: Bench) -> None:
+    async def story() -> None:
+        with Child(SLEEPER) as leader:
+            hostile = {name: "a\x1b[2J\nb" for name in ("user", "service", "tty", "remote", "logind")}
+            seen = await bench.registry.see(sighting(leader, **hostile))
+            assert seen is not None
+            assert {getattr(seen, name) for name in hostile} == {"a?[2J?b"}
+
+    bench.run(story)
+
+
+def test_the_leaders_exit_closes_the_session(bench: Bench) -> None:
+    async def story() -> None:
+        before = open_descriptors()
+        with Child(SLEEPER) as leader, Child(SLEEPER) as other:
+            seen = await bench.registry.see(sighting(leader))
+            await bench.registry.see(sighting(other))
+            assert seen is not None
+            begin = time.monotonic()
+            os.kill(leader.pid, signal.SIGKILL)
+            await bench.until(lambda: bench.closed)
+            assert time.monotonic() - begin < 2
+            assert bench.closed == [seen.id]
+            assert bench.registry.get(seen.id) is not None, "until it is dropped"
+            bench.registry.drop(seen.id)
+            assert bench.registry.get(seen.id) is None
+            bench.registry.drop(bench.opened[1][0].id)
+        assert open_descriptors() == before
+
+    bench.run(story)
+
+
+def test_a_dropped_session_is_not_closed_as_well(bench: Bench) -> None:
+    async def story() -> None:
+        with Child(SLEEPER) as leader, Child(SLEEPER) as other:
+            seen = await bench.registry.see(sighting(leader))
+            last = await bench.registry.see(sighting(other))
+            assert seen is not None
+            assert last is not None
+            bench.registry.drop(seen.id)
+            leader.die()
+            other.die()
+            await bench.until(lambda: bench.closed)
+            assert bench.closed == [last.id]
+
+    bench.run(story)
+
+
+def test_a_leader_that_is_gone_makes_no_session(bench: Bench) -> None:
+    async def story() -> None:
+        with Child(SLEEPER) as leader:
+            dead = sighting(leader)
+            reused = replace(dead, start=dead.start - 1)
+            assert await bench.registry.see(reused) is None
+        assert await bench.registry.see(dead) is None
+        assert bench.opened == []
+        assert bench.closed == []
+
+    bench.run(story)
+
+
+# Around a process
+
+
+def test_what_a_session_has_started_is_inside_of_it(bench: Bench) -> None:
+    async def story() -> None:
+        with Child(FAMILY) as leader, Child(FAMILY) as stranger:
+            seen = await bench.registry.see(sighting(leader))
+            assert bench.registry.around(int(leader.said)) == seen
+            assert bench.registry.around(int(stranger.said)) is None
+            assert bench.registry.around(os.getpid()) is None
+            for child in (leader, stranger):
+                os.kill(int(child.said), signal.SIGKILL)
+
+    bench.run(story)
+
+
+def test_a_process_that_is_gone_is_in_no_session(bench: Bench) -> None:
+    async def story() -> None:
+        with Child(SLEEPER) as leader, Child(SLEEPER) as gone:
+            await bench.registry.see(sighting(leader))
+            gone.die()
+            assert bench.registry.around(gone.pid) is None
+
+    bench.run(story)
+
+
+@is_root
+def test_what_left_its_parent_is_found_by_the_cgroup(bench: Bench) -> None:
+    async def story() -> None:
+        with Cgroup("session-1.scope") as cgroup:
+            daemon = "(setsid sh -c 'echo $$; exec sleep 1000' &)"
+            with Child(shell(daemon), cgroup=cgroup.path) as leader, Child(SLEEPER) as stranger:
+                seen = await bench.registry.see(sighting(leader, scope="session-1.scope"))
+                pid = int(leader.said)
+                await bench.until(lambda: (found := procfs.process(pid)) is not None and found.ppid != leader.pid)
+                assert seen is not None
+                handle = bench.registry.get(seen.id)
+                assert handle is not None
+                assert handle.cgroup == cgroup.path
+                assert bench.registry.around(pid) == seen
+                assert bench.registry.around(stranger.pid) is None
+
+    bench.run(story)
+
+
+# From the daemon before
+
+
+def test_a_remembered_session_is_watched_again(bench: Bench) -> None:
+    async def story() -> None:
+        with Child(SLEEPER) as leader:
+            handle = handle_of(leader.process)
+            assert bench.registry.adopt(handle)
+            assert bench.registry.get(handle.session.id) == handle
+            assert lives(leader.pid)
+            leader.die()
+            await bench.until(lambda: bench.closed == [handle.session.id])
+            bench.registry.drop(handle.session.id)
+
+    bench.run(story)
+
+
+def test_a_remembered_session_whose_leader_is_gone(bench: Bench) -> None:
+    async def story() -> None:
+        with Child(SLEEPER) as leader:
+            handle = handle_of(leader.process)
+        assert not bench.registry.adopt(handle)
+        bench.registry.drop(handle.session.id)
+        assert bench.closed == []
+
+    bench.run(story)
+
+
+# Groups
+
+
+def test_groups_of_a_user() -> None:
+    assert groups_of("root") >= {"root"}
+    with pytest.raises(OSError, match="no user"):
+        groups_of("no such user")
+
+
+def test_groups_are_asked_for_where_a_rule_wants_them(bench: Bench) -> None:
+    async def story() -> None:
+        with Child(SLEEPER) as leader:
+            bench.registry.wants_groups = True
+            seen = await bench.registry.see(sighting(leader))
+            assert seen is not None
+            assert "root" in seen.groups
+
+    bench.run(story)
+
+
+def test_an_nss_that_does_not_answer_keeps_nobody_waiting(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory server that hangs cannot be had here; the question to it is held instead."""
+    release = asyncio.Event()
+    loop: list[asyncio.AbstractEventLoop] = []
+
+    def hang(user: str) -> frozenset[str]:
+        asyncio.run_coroutine_threadsafe(release.wait(), loop[0]).result(20)
+        return groups_of(user)
+
+    async def story() -> None:
+        loop.append(asyncio.get_running_loop())
+        monkeypatch.setattr(module, "groups_of", hang)
+        bench.registry.wants_groups = True
+        with Child(SLEEPER) as leader:
+            begin = time.monotonic()
+            seen = await bench.registry.see(sighting(leader))
+            assert time.monotonic() - begin < 2
+            assert seen is not None
+            assert seen.groups == frozenset()
+            release.set()
+            await bench.registry.groups_again()
+            assert "root" in bench.opened[-1][0].groups
+
+    bench.run(story)
+
+
+def test_what_another_source_tells_while_nss_is_asked_is_kept(bench: Bench) -> None:
+    async def story() -> None:
+        bench.registry.wants_groups = True
+        with Child(SLEEPER) as leader:
+            both = (
+                sighting(leader, connection="::1 1 ::1 2", service="sshd", opened_at=4_000_000),
+                sighting(leader, logind="5", scope="session-5.scope"),
+            )
+            await asyncio.gather(*(bench.registry.see(one) for one in both))
+            (id,) = {session.id for session, _ in bench.opened}
+            handle = bench.registry.get(id)
+            assert handle is not None
+            assert (handle.connection, handle.scope) == ("::1 1 ::1 2", "session-5.scope")
+            assert (handle.session.service, handle.session.logind) == ("sshd", "5")
+            assert handle.session.opened_at == 4_000_000
+            assert "root" in handle.session.groups
+
+    bench.run(story)
+
+
+def test_uid_of(bench: Bench) -> None:
+    async def story() -> None:
+        assert await bench.registry.uid_of("root") == 0
+        assert await bench.registry.uid_of("nobody") == pwd.getpwnam("nobody").pw_uid
+        assert await bench.registry.uid_of("no such user") is None
+        assert await bench.registry.uid_of("nul\0byte") is None
+
+    bench.run(story)
