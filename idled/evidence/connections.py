@@ -32,7 +32,7 @@ _NO_COOKIE: Final = b"\xff" * 8
 _LAST_DATA_SENT, _LAST_DATA_RECEIVED = 44, 52
 _BYTES_ACKED, _BYTES_RECEIVED = 120, 128
 _ATTRIBUTES: Final = 16 + 72
-_TRIES: Final = 4
+_TRIES: Final = 8
 
 
 class Tuple4(NamedTuple):
@@ -81,13 +81,18 @@ class Connections:
             return None
 
     def _look(self, pair: Tuple4, sshd: int | None) -> ConnectionLook | None:
-        """The two counters are not read at one moment, so the first is read again until it has not moved."""
-        counters, found = _io(sshd), self._ask(pair)
+        """The two counters are not read at one moment, so all is read again until the first has not moved.
+
+        Nor are they moved at one moment: while sshd is in the midst of a write its socket has the bytes and wchar has
+        not. It is in none where it sleeps. One that never does (a flood of output) may seem to have delivered less
+        than it has, by one write; never more.
+        """
+        after = _io(sshd)
         for _ in range(_TRIES):
-            before, counters = counters, _io(sshd)
-            if before == counters:
+            counters, found, asleep = after, self._ask(pair), _asleep(sshd)
+            after = _io(sshd)
+            if after == counters and asleep:
                 break
-            found = self._ask(pair)
         if found is None:
             return None
         return ConnectionLook(
@@ -153,6 +158,11 @@ def _attribute(data: bytes, wanted: int) -> bytes | None:
 
 def _io(sshd: int | None) -> procfs.Io | None:
     return None if sshd is None else procfs.io(sshd)
+
+
+def _asleep(sshd: int | None) -> bool:
+    process = None if sshd is None else procfs.process(sshd)
+    return process is None or process.state != "R"
 
 
 def user_side(leader: procfs.Process, uid: int) -> int | None:

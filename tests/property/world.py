@@ -42,7 +42,7 @@ from idled.core.stamps import TerminalLook
 BLOCK = 8 * SEC
 TICK = 10 * MSEC
 JIFFY = 4 * MSEC
-#: Of its own doubts (`activity`, rule 6) the engine believes this many.
+#: Of its own doubts about a console (`activity`, rule 6) the engine believes this many.
 DOUBTS = 3
 EPOCH = 1_790_000_000 * SEC
 FAR = 10_000 * DAY
@@ -305,7 +305,7 @@ class World:
     def _looked(self, login: Login, doubtful: bool) -> None:
         login.looked_at = self.now
         login.seen_at = self.now if login.seen_at is None else login.seen_at
-        believed = not doubtful or login.doubts < DOUBTS
+        believed = not doubtful or login.wire is not None or login.doubts < DOUBTS
         login.sure_at = max(login.sure_at, login.fresh_at) if believed else login.sure_at
         login.fresh_at = 0
         if doubtful:
@@ -384,7 +384,8 @@ class World:
             old = login.in_force.get(reason)
             login.in_force[reason] = new
             if found and new is not None and (old is None or new < old):
-                login.respite[reason] = self.now + setting.warned(reason)
+                until = self.now + setting.warned(reason)
+                login.respite[reason] = max(login.respite.get(reason, 0), until)  # what was granted stays granted
 
     # What happens
 

@@ -13,10 +13,11 @@ import pytest
 
 from idled import procfs
 from idled.core.model import Extent, SessionId
-from idled.members import concerned, device_of, leader, members, terminal_name, terminals, user_slice
+from idled.members import concerned, device_of, leader, located, members, terminal_name, terminals, user_slice
 from tests.terminal.bench import NOBODY, Cgroup, Child, Pty, handle_of, is_root, python, shell, until
 
 FAMILY = shell("sleep 1000 & echo $!")
+SAYS_AND_WAITS = ["sh", "-c", "echo ready; read line"]
 
 
 @pytest.fixture
@@ -59,6 +60,19 @@ def test_members_with_a_cgroup_are_the_cgroup_and_the_leader(cgroup: Cgroup) -> 
 def test_members_without_a_cgroup_descend_from_the_leader(cgroup: Cgroup) -> None:
     with Child(FAMILY, cgroup=cgroup.path) as child:
         assert pids(members(handle_of(child.process))) == {child.pid, int(child.said)}
+
+
+@is_root
+def test_a_session_is_located_once_its_leader_has_arrived_in_the_scope(cgroup: Cgroup) -> None:
+    with Child(SAYS_AND_WAITS) as child:
+        handle = replace(handle_of(child.process), scope="session-1.scope")
+        assert located(handle) == handle
+        (cgroup.path / "cgroup.procs").write_text(str(child.pid))
+        assert located(handle).cgroup == cgroup.path
+        assert located(replace(handle, scope="ession-1.scope")).cgroup is None
+        assert located(replace(handle, scope="")).cgroup is None
+        child.die()
+        assert located(handle).cgroup is None
 
 
 @is_root

@@ -137,8 +137,9 @@ NO_LIMITS: Final = limits(None)
         (memory(), limits(None, 600), Mode.ENFORCE, False, 1480),
         (memory(looked=1000), limits(), Mode.ENFORCE, True, 1001),  # T11: young
         (memory(looked=1000.5), limits(), Mode.ENFORCE, True, 1001.5),
-        (memory(looked=1010), limits(), Mode.ENFORCE, True, 1020),
-        (memory(looked=1059.9), limits(), Mode.ENFORCE, True, 1119.8),
+        (memory(looked=1002), limits(), Mode.ENFORCE, True, 1004),
+        (memory(looked=1010), limits(), Mode.ENFORCE, True, 1013),
+        (memory(looked=1059.9), limits(), Mode.ENFORCE, True, 1062.9),
         (memory(looked=1060), limits(), Mode.ENFORCE, True, 1780),
         (memory(looked=1010), limits(None), Mode.ENFORCE, True, None),
     ],

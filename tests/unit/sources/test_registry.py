@@ -49,7 +49,13 @@ class Bench:
 
 
 def sighting(leader: Child, **what: Any) -> Sighting:
-    known = {"pid": leader.pid, "start": leader.process.start, "user": "root", "uid": 0, "opened_at": 5_000_000}
+    known: dict[str, Any] = {
+        "pid": leader.pid,
+        "start": leader.process.start,
+        "user": "root",
+        "uid": 0,
+        "opened_at": 5_000_000,
+    }
     return Sighting(**(known | what))
 
 
