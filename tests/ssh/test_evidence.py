@@ -205,7 +205,7 @@ def test_a_window_of_another_size(server: Server, user: str) -> None:
 
 
 def test_a_flood_of_output(server: Server, user: str) -> None:
-    """Looks all the time, while counters and queues move under them: none sees more than was delivered, few see less."""
+    """Looks all the time, while counters and queues move: none sees more than was delivered, few see less."""
     size = 3_000_000
     script = f"stty -onlcr; echo rea''dy; read line; yes | head -c {size}; echo do''ne; exec cat"
     with server.login(user, "-tt", run=(script,), expect="ready") as login:

@@ -184,8 +184,7 @@ def without_journal(code: str, **options: object) -> "subprocess.CompletedProces
     if subprocess.run(probe, stderr=subprocess.DEVNULL, check=False).returncode:
         pytest.skip("needs to be allowed a mount namespace")
     call = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /run && exec "$@"', "sh", sys.executable, "-c", code]
-    done = subprocess.run(call, cwd=ROOT, timeout=20, check=False, **options)  # type: ignore[call-overload]
-    return done  # type: ignore[no-any-return]
+    return subprocess.run(call, cwd=ROOT, timeout=20, check=False, **options)  # type: ignore
 
 
 def test_without_a_journal_records_are_json_lines_on_stderr() -> None:

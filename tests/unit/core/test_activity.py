@@ -323,6 +323,14 @@ def test_input_that_does_not_move_the_stamp() -> None:
     assert seen.active(1900) == told(1103)
 
 
+def test_what_was_traffic_stays_activity_when_a_terminal_appears() -> None:
+    seen = Seen(ptys=0)
+    seen.net(1100, out=500)
+    assert seen.active(1110) == told(1100)
+    seen.ptys[34816] = seen.pty(34816, 1111)
+    assert seen.active(1120) == told(1100)
+
+
 def test_a_bound_never_shrinks() -> None:
     seen = Seen()
     seen.key(1100)
@@ -430,6 +438,16 @@ def test_a_doubtful_stamp_counts_three_times_on_a_console() -> None:
     assert seen.active(1403) == 1304 + BLOCK_END  # nor while its block lasts
     seen.read(1500)
     assert seen.active(1501) == 1504 + BLOCK_END  # what is real still counts
+
+
+def test_typing_beside_a_touch_loop() -> None:
+    seen = Seen()
+    for at in range(1100, 1200, 10):
+        seen.change(atime=seen.wall(at), ctime=seen.wall(at))
+        seen.look(at + 1)
+    seen.change(atime=seen.wall(1300), ctime=seen.wall(1300))
+    seen.net(1300, into=1, out=1)
+    assert seen.active(1310) == told(1300)
 
 
 def test_touch_loop_on_a_console() -> None:

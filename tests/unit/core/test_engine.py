@@ -472,7 +472,7 @@ def test_escalation() -> None:
     run.jump(905.25)
     run.gone(session)
     assert run.told() == ["905.25 release", "905.25 ended idle"]
-    assert run.records[-1].took == round(5.25 * SEC)
+    assert (run.records[-1].took, run.records[-1].late) == (round(5.25 * SEC), 0)
     assert session not in run.engine
 
 
@@ -697,6 +697,15 @@ def test_one_look_at_a_time() -> None:
     session = run.open()
     assert LookAt(id=session) in run.engine.handle(Stepped(by=0), run.now)
     assert LookAt(id=session) not in run.engine.handle(Stepped(by=0), run.now)
+
+
+def test_looks_that_change_nothing_leave_nothing_behind() -> None:
+    run = driver()
+    run.open()
+    run.until(100)
+    for _ in range(100):
+        run.tell(Stepped(by=0))
+    assert len(run.engine._queue) < 10
 
 
 def test_woken_too_early_does_nothing() -> None:
