@@ -54,6 +54,8 @@ def _value(key: str, value: Any) -> str:
         return "off"
     if isinstance(value, tuple):
         return ", ".join(_value(key, item) for item in value) or "never"
+    if isinstance(value, frozenset):
+        return ", ".join(sorted(_text(item) for item in value))
     if isinstance(value, int) and not isinstance(value, bool):
         return format_span(value)
     return _text(value)

@@ -6,10 +6,12 @@ import ipaddress
 import pwd
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final
 
-from ..core.model import Extent, Mode
+from ..core.model import Activity, Extent, Mode, Unobserved
 from ..core.span import SEC, SpanError, Usec, format_span, parse_span
+from .problems import shown
 
 
 class Unfit(ValueError):
@@ -66,13 +68,24 @@ def _spans(value: Any) -> tuple[Usec, ...]:
     return tuple(sorted({_span(item) for item in value}, reverse=True))
 
 
-def _one_of(kind: type[Extent] | type[Mode]) -> Callable[[Any], Any]:
+def _one_of(kind: type[Enum]) -> Callable[[Any], Any]:
     names = [member.value for member in kind]
 
     def read(value: Any) -> Any:
         if value not in names:
             raise Unfit("expected one of " + ", ".join(f'"{name}"' for name in names))
         return kind(value)
+
+    return read
+
+
+def _some_of(kind: type[Activity]) -> Callable[[Any], Any]:
+    one = _one_of(kind)
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, list) or not value:
+            raise Unfit(f"expected a list with some of {', '.join(shown(member.value) for member in kind)}")
+        return frozenset(one(item) for item in value)
 
     return read
 
@@ -131,6 +144,16 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     ),
     "kill_after": Setting(
         does="How long processes may take to go after SIGHUP before they get SIGKILL.", read=_span, example='"5s"'
+    ),
+    "activity": Setting(
+        does="What counts as activity; by itself input with a terminal, traffic without.",
+        read=_some_of(Activity),
+        example='["input", "output"]',
+    ),
+    "unobserved": Setting(
+        does="What a session gets whose activity cannot be seen: no idle timeout, or idle since it was opened.",
+        read=_one_of(Unobserved),
+        example='"absolute-only"',
     ),
 }
 

@@ -10,7 +10,8 @@ A bound is never too early and only grows. What needs two kinds of evidence at o
    fetches through a forwarded agent comes without a sign. What is left of either is recorded once as forged.
    While a terminal takes input line by line, an unfinished line leaves no sign, so there the bytes alone count
    (`hidden_until`).
-3. Of an SSH session without terminals: bytes that went into the session or came out of it. (traffic)
+3. Of an SSH session without terminals: bytes that went into the session or came out of it (traffic). A rule may say
+   otherwise for either kind, and may let output count (`output_until`); a line of ours, a warning, is none.
 4. Bytes that were delivered between two looks were delivered, at the latest, when the connection last received
    anything. What arrives without delivering bytes (keepalives, chaff) blurs that; a session where this is seen is
    *chatty* and is looked at every few seconds, so that two looks are never far apart.
@@ -30,12 +31,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from .model import Activity
 from .span import Usec
 from .stamps import TICK, Sign, TerminalLook, Window, sign
 
 _DOUBTS: Final = 3
 #: Of chatter: looks without it until the session is no longer chatty.
 _CALM_LOOKS: Final = 100
+#: More bytes than a line of ours comes to.
+_TOLD: Final = 1024
 _REKEY_IN: Final = (96, 115)
 _REKEY_OUT: Final = 92
 _REKEY_WIRE: Final = 2_000
@@ -81,6 +85,8 @@ class Trace:
     hidden_until: Usec
     bytes_until: Usec
     traffic_until: Usec
+    output_until: Usec = 0
+    told: bool = False  # we wrote on its terminals since the last look
     terminals: tuple[TerminalLook, ...] = ()
     connection: ConnectionLook | None = None
     doubts: int = 0
@@ -107,8 +113,8 @@ def first_trace(opened_at: Usec) -> Trace:
     )
 
 
-def follow(trace: Trace, look: Look) -> Trace:
-    """The trace after one more look."""
+def follow(trace: Trace, look: Look, kinds: frozenset[Activity] = frozenset()) -> Trace:
+    """The trace after one more look. `kinds`: what counts as activity; empty is what counts by itself (1 to 3)."""
     before = {terminal.device: terminal for terminal in trace.terminals}
     signs = _signs(before, trace, look)
     doubtful = any(found.doubtful for found in signs)
@@ -126,7 +132,7 @@ def follow(trace: Trace, look: Look) -> Trace:
     )
     new = _with_connection(new, trace.connection, trace.at, look)
     new = _with_suspicion(new, trace, look, doubtful=doubtful, moved=moved)
-    return replace(new, active_until=max(trace.active_until, _active_until(new, look)))
+    return replace(new, active_until=max(trace.active_until, _active_until(new, look, kinds)), told=False)
 
 
 def _with_suspicion(new: Trace, trace: Trace, look: Look, *, doubtful: bool, moved: bool) -> Trace:
@@ -162,13 +168,25 @@ def _remembered(before: Mapping[int, TerminalLook], now: TerminalLook, found: Si
     return replace(now, doubted=found.doubtful or stays)
 
 
-def _active_until(trace: Trace, look: Look) -> Usec:
+def _active_until(trace: Trace, look: Look, kinds: frozenset[Activity]) -> Usec:
+    """The bound on what counts; where the counters cannot be read, input is all there is."""
+    exact = look.connection is not None and look.connection.delivered is not None
+    bounds = {
+        Activity.INPUT: _input_until(trace, look),
+        Activity.OUTPUT: trace.output_until,
+        Activity.TRAFFIC: trace.traffic_until,
+    }
+    kinds = kinds or frozenset({Activity.INPUT if look.terminals else Activity.TRAFFIC})
+    return max(bounds[kind] for kind in (kinds if exact else (Activity.INPUT,)))
+
+
+def _input_until(trace: Trace, look: Look) -> Usec:
     if look.connection is None:
         return trace.signs_until
     if look.connection.delivered is None:
         return min(trace.signs_until, look.connection.received_at + TICK)
     if not look.terminals:
-        return trace.traffic_until
+        return trace.bytes_until
     return min(max(trace.signs_until, trace.hidden_until), trace.bytes_until)
 
 
@@ -187,6 +205,8 @@ def _with_connection(trace: Trace, was: ConnectionLook | None, was_at: Usec, loo
         traffic = max(trace.traffic_until, received_at, sent_at)
         return replace(trace, connection=now, bytes_until=max(trace.bytes_until, received_at), traffic_until=traffic)
     went_in, came_out = _moved(was, now)
+    if trace.told and (now.issued or 0) - (was.issued or 0) <= _TOLD * len(look.terminals):
+        came_out = False
     bytes_until = max(trace.bytes_until, received_at) if went_in else trace.bytes_until
     traffic_until = max(trace.traffic_until, bytes_until, sent_at if came_out else 0)
     chatter = not went_in and now.received_at > was_at + TICK
@@ -195,6 +215,7 @@ def _with_connection(trace: Trace, was: ConnectionLook | None, was_at: Usec, loo
         connection=now,
         bytes_until=bytes_until,
         traffic_until=traffic_until,
+        output_until=max(trace.output_until, sent_at if came_out else 0),
         chatty=_CALM_LOOKS if chatter else max(0, trace.chatty - 1),
     )
 

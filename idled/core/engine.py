@@ -175,7 +175,7 @@ class Engine:
         else:
             active_until = watch.memory.trace.active_until
             was_forged = watch.memory.trace.forged
-            watch.memory = replace(watch.memory, trace=follow(watch.memory.trace, event.look))
+            watch.memory = replace(watch.memory, trace=follow(watch.memory.trace, event.look, watch.limits.activity))
             watch.observed = event.look.observed
             if watch.memory.trace.active_until > active_until:
                 self._track(watch, Reason.IDLE, noted=False)
@@ -192,7 +192,7 @@ class Engine:
             due = due if self.policy.mode is Mode.ENFORCE else None
             if timing.warning_is_void(watch.memory.track(reason), due, now):
                 self._track(watch, reason, warned=None)
-                self._do(Withdraw(id=watch.session.id))
+                self._tell(watch, Withdraw(id=watch.session.id))
                 self._record(Kind.WARNING_CLEARED, watch, now, reason=reason)
         overdue = self._first_due(watch)
         if overdue is not None and overdue[0] <= now:
@@ -230,8 +230,12 @@ class Engine:
         lead = timing.lead_reached(watch.memory.track(reason), watch.limits.leads(reason), due, now)
         if lead is not None:
             self._track(watch, reason, warned=lead)
-            self._do(Warn(id=watch.session.id, reason=reason, ends_at=due, limit=limit))
+            self._tell(watch, Warn(id=watch.session.id, reason=reason, ends_at=due, limit=limit))
             self._record(Kind.WARNED, watch, now, reason=reason, ends_in=due - now)
+
+    def _tell(self, watch: _Watch, line: Warn | Withdraw) -> None:
+        watch.memory = replace(watch.memory, trace=replace(watch.memory.trace, told=True))
+        self._do(line)
 
     # How it ends
 

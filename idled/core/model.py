@@ -31,6 +31,21 @@ class Extent(Enum):
     USER = "user"  # every session of the user and the user manager with its services
 
 
+class Activity(Enum):
+    """What counts as activity: the values of the setting ``activity``."""
+
+    INPUT = "input"  # a person typed
+    OUTPUT = "output"  # something came out of the session
+    TRAFFIC = "traffic"  # bytes went into the session or came out of it
+
+
+class Unobserved(Enum):
+    """What a session gets whose activity cannot be seen: the values of the setting ``unobserved``."""
+
+    ABSOLUTE_ONLY = "absolute-only"
+    IDLE_FROM_START = "idle-from-start"  # it counts as idle since it was opened
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class SessionId:
     """What the kernel calls a session: nothing in it can be replayed or confused by pid reuse."""
@@ -72,6 +87,8 @@ class Limits:
     warn_before: tuple[Usec, ...] = (120_000_000, 30_000_000)
     end: Extent = Extent.SESSION
     kill_after: Usec = 5_000_000
+    activity: frozenset[Activity] = frozenset()  # empty: input with a terminal, traffic without
+    unobserved: Unobserved = Unobserved.ABSOLUTE_ONLY
     origin: Mapping[str, str] = field(default_factory=dict)
 
     def timeout(self, reason: Reason) -> Usec | None:

@@ -3,7 +3,8 @@
 
 T1. The idle timeout is due at ``active_until + idle_timeout``, the absolute timeout at ``opened_at +
     absolute_timeout``. The earlier one ends the session.
-T2. The idle timeout is due only while activity can be observed.
+T2. The idle timeout is due only while activity can be observed; where it cannot, ``unobserved`` may say that the
+    session counts as idle since it was opened.
 T3. Before each of the two the person is warned once at each lead time. Where several lead times have passed at once
     (the machine slept, limits changed), one warning stands for all of them.
 T4. Lead times that are not shorter than the limit are left out: nobody is warned while typing.
@@ -24,7 +25,7 @@ from dataclasses import replace
 from typing import Final
 
 from .events import Ending, Memory, Track
-from .model import Limits, Mode, Reason
+from .model import Limits, Mode, Reason, Unobserved
 from .span import MIN, SEC, Usec
 
 LIMITED: Final = (Reason.IDLE, Reason.ABSOLUTE)
@@ -42,9 +43,10 @@ FAILED_AGAIN: Final = 5 * SEC
 def due_at(memory: Memory, limits: Limits, reason: Reason, observed: bool) -> Usec | None:
     """When the session is to be ended by this limit; None: never (T1, T2, T7)."""
     timeout = limits.timeout(reason)
-    if timeout is None or (reason is Reason.IDLE and not observed):
+    countable = observed or limits.unobserved is Unobserved.IDLE_FROM_START
+    if timeout is None or (reason is Reason.IDLE and not countable):
         return None
-    since = memory.trace.active_until if reason is Reason.IDLE else memory.session.opened_at
+    since = memory.trace.active_until if reason is Reason.IDLE and observed else memory.session.opened_at
     return max(since + timeout, memory.track(reason).not_before)
 
 

@@ -91,6 +91,39 @@ def test_slow_transfer_stays(idled: Installed) -> None:
         terminal.wait_closed(14)
 
 
+def test_output_stays_where_the_rule_says_so(idled: Installed) -> None:
+    rule = '[[rule]]\nname = "jobs"\nmatch = { user = "bob" }\nactivity = ["input", "output"]\n'
+    idled.limits(idle="6s", warn='["3s"]', more=rule)
+    with idled.login("alice") as ends, idled.login("bob") as stays, idled.login("bob") as silent:
+        for terminal in (ends, stays):
+            typed = terminal.type("while :; do date; sleep 1; done\n")
+        assert 6 * SEC <= ends.wait_closed(20) - typed + SEC <= 7 * SEC + LATE
+        silent.expect("Press a key to stay")  # which is output, and does not count
+        silent.wait_closed(10)
+        with pytest.raises(Unseen):
+            stays.wait_closed(8)
+
+
+def test_unobserved_session_follows_its_rule(idled: Installed) -> None:
+    """Without its counters and without a terminal nothing can be seen of a session."""
+    rule = '[[rule]]\nname = "blind"\nmatch = { user = "bob" }\nunobserved = "idle-from-start"\n'
+    idled.limits(idle="6s", more=rule)
+    drop_in = "[Service]\nCapabilityBoundingSet=~CAP_SYS_PTRACE\n"
+    idled.machine.write("/run/systemd/system/idled.service.d/blind.conf", drop_in)
+    idled.machine.sh("systemctl daemon-reload; systemctl restart idled")
+    try:
+        before = boottime()
+        with idled.machine.login("alice", "sleep 100", options=("-T",)) as stays:
+            with idled.machine.login("bob", "sleep 100", options=("-T",)) as ends:
+                assert 6 * SEC <= ends.wait_closed(20) - before <= 6 * SEC + LATE
+            session = idled.session("alice")
+            assert (session["observed"], session["state"]) == (False, "open")
+            with pytest.raises(Unseen):
+                stays.wait_closed(4)
+    finally:
+        idled.machine.sh("rm -r /run/systemd/system/idled.service.d; systemctl daemon-reload; systemctl restart idled")
+
+
 def test_stopped_client_is_ended_without_its_help(idled: Installed) -> None:
     idled.limits(idle="6s")
     with idled.login("alice") as terminal:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -137,6 +139,16 @@ def test_terminals_are_those_that_its_processes_have() -> None:
 )
 def test_what_is_no_terminal_has_no_device(tty: str) -> None:
     assert device_of(tty) == 0
+
+
+@is_root
+def test_a_block_device_is_no_terminal() -> None:
+    path = Path(f"/dev/idled-test-{uuid.uuid4().hex}")
+    os.mknod(path, stat.S_IFBLK | 0o600, os.makedev(7, 1_000_000))
+    try:
+        assert device_of(path.name) == 0
+    finally:
+        path.unlink()
 
 
 def test_names_and_devices_of_terminals() -> None:

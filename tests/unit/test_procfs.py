@@ -115,13 +115,15 @@ def test_what_is_gone_is_none(sleeper: Child) -> None:
     assert procfs.twin(gone, 0) is None
 
 
-def test_a_process_may_go_between_open_and_read(sleeper: Child) -> None:
-    """The kernel answers ESRCH then; read so here, since the moment cannot be hit."""
-    with open(f"/proc/{sleeper.pid}/stat", "rb", buffering=0) as file:
+def test_a_process_may_go_between_open_and_read(sleeper: Child, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel answers ESRCH then. The moment cannot be hit, so the file is one that was opened before."""
+    pid, path = sleeper.pid, f"/proc/{sleeper.pid}/stat"
+    with open(path, "rb", buffering=0) as before, open(path, "rb", buffering=0) as other:
         sleeper.die()
         with pytest.raises(ProcessLookupError):
-            file.read()
-    assert procfs._read(f"/proc/{sleeper.pid}/stat") is None
+            other.read()
+        monkeypatch.setattr(procfs, "open", lambda *_, **__: before, raising=False)
+        assert procfs.process(pid) is None
 
 
 def test_all_processes_while_they_come_and_go() -> None:
