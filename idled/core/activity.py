@@ -8,8 +8,9 @@ A bound is never too early and only grows. What needs two kinds of evidence at o
 2. Of an SSH session with terminals: such a sign, *and* bytes that its client delivered into the session
    (`bytes_until`). A stamp that was forged and input that was injected come without bytes; what a background job
    fetches through a forwarded agent comes without a sign. What is left of either is recorded once as forged.
-   While a terminal takes input line by line, an unfinished line leaves no sign, so there the bytes alone count
-   (`hidden_until`).
+   Some keys leave no sign: those of an unfinished line while a terminal takes input line by line, and those that the
+   terminal itself takes (Ctrl-C, Ctrl-S). So in the first case the bytes alone count, and so they do when they are
+   fewer than an agent's shortest answer (`hidden_until`).
 3. Of an SSH session without terminals: bytes that went into the session or came out of it (traffic). A rule may say
    otherwise for either kind, and may let output count (`output_until`); a line of ours, a warning, is none.
 4. Bytes that were delivered between two looks were delivered, at the latest, when the connection last received
@@ -27,7 +28,7 @@ A bound is never too early and only grows. What needs two kinds of evidence at o
 What is not here: how all this is read (``evidence``), and what follows from it (``engine``).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -38,6 +39,8 @@ from .stamps import TICK, Sign, TerminalLook, Window, sign
 _DOUBTS: Final = 3
 #: Of chatter: looks without it until the session is no longer chatty.
 _CALM_LOOKS: Final = 100
+#: Bytes of an ssh-agent's shortest answer: its length and a type.
+_ANSWER: Final = 5
 #: More bytes than a line of ours comes to.
 _TOLD: Final = 1024
 _REKEY_IN: Final = (96, 115)
@@ -126,11 +129,12 @@ def follow(trace: Trace, look: Look, kinds: frozenset[Activity] = frozenset()) -
         at=look.at,
         offset=look.offset,
         signs_until=max([trace.signs_until, *believed, *_vanished(before, look)]),
-        hidden_until=look.at if _hides(trace.terminals) or _hides(look.terminals) else trace.hidden_until,
         terminals=tuple(_remembered(before, *pair) for pair in zip(look.terminals, signs, strict=True)),
         doubts=min(trace.doubts + doubtful, _DOUBTS),
     )
     new = _with_connection(new, trace.connection, trace.at, look)
+    if _hides(trace, look):
+        new = replace(new, hidden_until=new.bytes_until)
     new = _with_suspicion(new, trace, look, doubtful=doubtful, moved=moved)
     return replace(new, active_until=max(trace.active_until, _active_until(new, look, kinds)), told=False)
 
@@ -190,8 +194,14 @@ def _input_until(trace: Trace, look: Look) -> Usec:
     return min(max(trace.signs_until, trace.hidden_until), trace.bytes_until)
 
 
-def _hides(terminals: Iterable[TerminalLook]) -> bool:
-    return any(terminal.canonical for terminal in terminals)
+def _hides(trace: Trace, look: Look) -> bool:
+    """Whether the bytes delivered since the look before can be keys that left no sign (2)."""
+    line_by_line = any(terminal.canonical for terminal in (*trace.terminals, *look.terminals))
+    was, now = trace.connection, look.connection
+    if was is None or now is None or was.delivered is None or now.delivered is None:
+        return line_by_line
+    went_in = now.delivered - was.delivered
+    return went_in != 0 if line_by_line else 0 < went_in < _ANSWER
 
 
 def _with_connection(trace: Trace, was: ConnectionLook | None, was_at: Usec, look: Look) -> Trace:

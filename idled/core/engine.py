@@ -421,7 +421,6 @@ def _same(written: Memory, memory: Memory) -> bool:
         offset=then.offset,
         chatty=then.chatty,
         connection=then.connection,
-        hidden_until=then.hidden_until,
     )
     delivered = [trace.connection.delivered if trace.connection else None for trace in (then, now)]
     return replace(memory, trace=alike) == written and delivered[0] == delivered[1]

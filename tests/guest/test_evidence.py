@@ -132,3 +132,16 @@ def test_stopped_client_is_ended_without_its_help(idled: Installed) -> None:
         ended = idled.event("ended", 20, IDLED_USER="alice")
         terminal.cont()
     assert 6 * SEC <= received_at(ended) - typed <= 6 * SEC + LATE
+
+
+def test_keys_that_the_terminal_itself_takes_are_input(idled: Installed) -> None:
+    idled.limits(idle="4s")
+    with idled.login("alice") as terminal:
+        before, last = boottime(), 0
+        for key in ("\x03", "\x13", "\x11") * 4:  # Ctrl-C, Ctrl-S, Ctrl-Q
+            last = terminal.type(key)
+            with suppress(Unseen):
+                terminal.wait_closed(1.2)
+        assert boottime() - before > 12 * SEC
+        assert terminal.closed_at is None
+        assert 4 * SEC <= terminal.wait_closed(20) - last <= 4 * SEC + LATE

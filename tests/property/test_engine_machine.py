@@ -3,7 +3,7 @@
 
 Bounds, on top of the limit: an absolute end 0; the idle end of a console one 8 s block, a 10 ms tick and what the wall
 clock was set by; of a quiet SSH session 20 ms; of one whose client also sends keepalives until the look after the last
-input, which with a terminal is no more than a console's bound.
+input, which is no more than a console's bound where a terminal's stamp tells of that input (`Login.slack`).
 """
 
 from hypothesis import HealthCheck, settings
@@ -55,17 +55,17 @@ class Machine(RuleBasedStateMachine):
     def wait(self, span: Usec) -> None:
         self.world.advance(span)
 
-    @rule(who=WHO, which=WHO, read=st.sampled_from([True, True, False]))
-    def type(self, who: int, which: int, read: bool) -> None:
+    @rule(who=WHO, which=WHO, keys=st.sampled_from([1, 3, 9]), read=st.sampled_from([True, True, False]))
+    def type(self, who: int, which: int, keys: int, read: bool) -> None:
         login = self.pick(who)
         if login is not None and login.observable:
             pty = login.ptys[which % len(login.ptys)] if login.ptys else None
-            self.world.type(login, pty, read=read)
+            self.world.type(login, pty, keys=keys, read=read)
 
     @rule(who=WHO, which=WHO, pauses=st.lists(SPANS, min_size=2, max_size=6))
     def work(self, who: int, which: int, pauses: list[Usec]) -> None:
         for pause in pauses:
-            self.type(who, which, True)
+            self.type(who, which, 9, True)
             self.world.advance(pause)
 
     @rule(who=WHO, which=WHO)
@@ -172,7 +172,7 @@ class Machine(RuleBasedStateMachine):
 
 
 Machine.TestCase.settings = settings(
-    max_examples=2500,
+    max_examples=4500,
     stateful_step_count=40,
     deadline=None,
     print_blob=True,

@@ -44,6 +44,8 @@ TICK = 10 * MSEC
 JIFFY = 4 * MSEC
 #: Of its own doubts about a console (`activity`, rule 6) the engine believes this many.
 DOUBTS = 3
+#: Fewer bytes than these may be keys that a terminal takes for itself.
+FEW = 5
 EPOCH = 1_790_000_000 * SEC
 FAR = 10_000 * DAY
 
@@ -158,13 +160,15 @@ class Login:
     looked_at: Usec = 0
     seen_at: Usec | None = None  # the first look after `typed_at`
     unseen_at: Usec = 0  # the last look before `typed_at`
+    keys: int = 0  # how many since that look
     blurred: bool = False  # the client said something else since `typed_at`
     pretended_at: Usec = 0  # the last look at what had to be taken for input: a forgery, or what still waits
     doubts: int = 0
     loose_at: Usec = -1  # when a terminal last showed what was no input
     # what the engine said
     in_force: dict[Reason, Usec | None] = field(default_factory=dict)
-    respite: dict[Reason, Usec] = field(default_factory=dict)
+    respite: dict[Reason, Usec] = field(default_factory=dict)  # the longest that was granted
+    promised: dict[Reason, Usec] = field(default_factory=dict)  # the last
     warned: dict[Reason, Usec] = field(default_factory=dict)
 
     @property
@@ -175,7 +179,8 @@ class Login:
     def observable(self) -> bool:
         return bool(self.ptys) or self.wire is not None
 
-    def typed(self, now: Usec, *, sure: bool = True) -> None:
+    def typed(self, now: Usec, keys: int, *, sure: bool = True) -> None:
+        self.keys = keys + (self.keys if self.seen_at is None else 0)
         self.typed_at, self.unseen_at, self.seen_at, self.blurred = now, self.looked_at, None, False
         if sure:
             self.fresh_at = now
@@ -191,10 +196,12 @@ class Login:
         Of a console: the block of the last stamp, a tick, and what the wall clock was set by since. Of a quiet
         connection: two ticks. When it said something else after the last input, that is not told apart from input
         before the next look, so: until that look; with a terminal no more than the terminal's bound, unless another
-        terminal came or went, or was forged, or one takes input line by line.
+        terminal came or went, or was forged, or one takes input line by line, or few keys were pressed: those may
+        be of the kind that leaves no stamp (Ctrl-C).
         """
         lines = any(pty.lines for pty in self.ptys)
-        clear = self.ptys and (self.wire is None or (self.loose_at < self.unseen_at and not lines))
+        told = self.keys >= FEW and self.loose_at < self.unseen_at and not lines
+        clear = self.ptys and (self.wire is None or told)
         stamps = BLOCK + TICK + jumps if clear else FAR
         if self.wire is None:
             return stamps
@@ -354,6 +361,7 @@ class World:
             return
         early = self.earliest(login, reason) - self.now
         assert early <= 0, f"{reason.value} end {early} us early"
+        assert self.now >= login.promised.get(reason, 0), "ended within the respite"
         latest = self.latest(login, reason)
         assert latest is not None and self.now <= latest, f"{reason.value} end {self.now - (latest or 0)} us late"
         if self.setting(login).warned(reason) and self.now > self.back_at:
@@ -384,7 +392,7 @@ class World:
             old = login.in_force.get(reason)
             login.in_force[reason] = new
             if found and new is not None and (old is None or new < old):
-                until = self.now + setting.warned(reason)
+                login.promised[reason] = until = self.now + setting.warned(reason)
                 login.respite[reason] = max(login.respite.get(reason, 0), until)  # what was granted stays granted
 
     # What happens
@@ -410,6 +418,9 @@ class World:
         """The wall clock is set."""
         self.offset += by
         self.steps.append((self.now, abs(by)))
+        for login in self.open():
+            if not self.up and login.id not in self.disk:  # nobody knows what the clock said when it was typed on
+                login.fresh_at = 0
         self.tell(Stepped(by=by))
 
     def new_pty(self) -> Pty:
@@ -466,8 +477,8 @@ class World:
             else:
                 self.tell(event)
 
-    def type(self, login: Login, pty: Pty | None, *, read: bool = True) -> None:
-        """A person presses a key; a program reads it, or it waits."""
+    def type(self, login: Login, pty: Pty | None, *, keys: int = 1, read: bool = True) -> None:
+        """A person presses keys; a program reads them, or they wait."""
         sure = True
         if pty is not None:
             pty.used = True
@@ -476,10 +487,10 @@ class World:
             elif read:
                 sure = pty.read(self.wall) or not pty.tainted
             else:
-                pty.queued += 1
+                pty.queued += keys
         if login.wire is not None:
-            login.wire.move(self.now, delivered=1, issued=1)
-        login.typed(self.now, sure=sure)
+            login.wire.move(self.now, delivered=keys, issued=keys)
+        login.typed(self.now, keys, sure=sure)
 
     def chatter(self, login: Login, *, rekey: bool = False) -> None:
         """The client says something that no person said."""

