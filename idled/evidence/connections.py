@@ -106,16 +106,8 @@ class Connections:
         )
 
     def _ask(self, pair: Tuple4) -> _Socket | None:
+        """The kernel finds IPv4 on a socket that listens for both families, too."""
         family = socket.AF_INET if len(pair.local) == 4 else socket.AF_INET6
-        answer = self._request(family, pair)
-        if answer is None and family == socket.AF_INET:  # a socket that listens on both has IPv4 mapped into IPv6
-            mapped = b"\0" * 10 + b"\xff\xff"
-            answer = self._request(
-                socket.AF_INET6, pair._replace(local=mapped + pair.local, remote=mapped + pair.remote)
-            )
-        return answer
-
-    def _request(self, family: int, pair: Tuple4) -> _Socket | None:
         numbers = struct.pack(">HH", pair.local_port, pair.remote_port)
         identity = numbers + pair.local.ljust(16, b"\0") + pair.remote.ljust(16, b"\0") + b"\0" * 4 + _NO_COOKIE
         body = struct.pack("BBBxI", family, socket.IPPROTO_TCP, 1 << (_INET_DIAG_INFO - 1), 0xFFFFFFFF) + identity

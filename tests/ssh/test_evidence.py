@@ -238,7 +238,7 @@ def test_what_has_arrived_and_was_not_read_is_not_delivered(login: Login) -> Non
     login.freeze()
     login.client.type("abc")
     until(lambda: since.now().wire_in > 0)
-    assert since.now().delivered == 0
+    assert since.now()[:2] == (0, 0)
     login.freeze(thaw=True)
     login.client.expect("abc")
     until(lambda: since.now().delivered == 3)

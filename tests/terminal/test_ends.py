@@ -125,7 +125,7 @@ def test_what_forks_all_the_time_is_never_taken_for_gone(cgroup: Cgroup) -> None
     with Child(python(rabbit), cgroup=cgroup.path) as leader:
         ending = End(handle_of(leader.process, cgroup=cgroup.path), Extent.SESSION)
         until(lambda: not lives(leader.pid))
-        assert not any(ending.gone() for _ in range(300))
+        assert not any(ending.gone() for _ in range(3000))
 
 
 def test_a_tmux_server_goes_with_its_session(cgroup: Cgroup, tmp_path: Path) -> None:
