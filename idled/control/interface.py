@@ -6,8 +6,8 @@ Spans end in USec. Moments are not given: a span from the answer on can be count
 
 from typing import Any, Final
 
-from ..core.engine import Status
 from ..core.model import Reason
+from ..core.watch import Status
 
 NAME: Final = "io.idled"
 

@@ -8,7 +8,7 @@ A look (`LookAt`) is answered with `Looked` before the session is decided on: no
 
 import heapq
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from . import timing
@@ -42,46 +42,8 @@ from .events import (
 )
 from .model import Extent, Limits, Mode, Reason, Session, SessionId
 from .policy import Policy
-from .span import SEC, Usec
-
-
-@dataclass(slots=True)
-class _Watch:
-    """One session under watch; `memory` is what must survive, the rest can be found again."""
-
-    memory: Memory
-    limits: Limits
-    observed: bool = False
-    looking: bool = False
-    next_at: Usec | None = None
-    survivors: tuple[str, ...] = ()
-    written: Memory | None = None
-
-    @property
-    def session(self) -> Session:
-        return self.memory.session
-
-    @property
-    def terminals(self) -> tuple[str, ...]:
-        names = {terminal.name for terminal in self.memory.trace.terminals} | {self.session.tty}
-        return tuple(sorted(names - {""}))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
-    """How a session stands, for whoever asks."""
-
-    session: Session
-    limits: Limits
-    terminals: tuple[str, ...]
-    observed: bool
-    idle: Usec
-    age: Usec
-    ending: Reason | None
-    warned: bool
-    due_at: Usec | None  # when the earlier of its limits ends it
-    reason: Reason | None  # which one that is
-    warn_at: Usec | None  # when it will be warned of that next
+from .span import Usec
+from .watch import Status, Watch, same, status
 
 
 class Engine:
@@ -89,7 +51,7 @@ class Engine:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self._watches: dict[SessionId, _Watch] = {}
+        self._watches: dict[SessionId, Watch] = {}
         self._queue: list[tuple[Usec, SessionId]] = []  # a heap; entries that no longer hold are skipped
         self._actions: list[Action] = []
 
@@ -115,7 +77,7 @@ class Engine:
     def status(self, session: SessionId, now: Usec) -> Status | None:
         """How it stands; None when it is not, or no longer, under watch."""
         watch = self._watches.get(session)
-        return None if watch is None else _status(watch, self.policy.mode, now)
+        return None if watch is None else status(watch, self.policy.mode, now)
 
     # How sessions come and go
 
@@ -149,13 +111,13 @@ class Engine:
             self._record(Kind.SESSION_CLOSED, watch, now)
             self._drop(watch)
 
-    def _watch(self, memory: Memory) -> _Watch:
-        watch = _Watch(memory=memory, limits=Limits())
+    def _watch(self, memory: Memory) -> Watch:
+        watch = Watch(memory=memory, limits=Limits())
         watch.observed = bool(memory.trace.terminals)
         self._watches[memory.session.id] = watch
         return watch
 
-    def _drop(self, watch: _Watch) -> None:
+    def _drop(self, watch: Watch) -> None:
         del self._watches[watch.session.id]
         self._do(Forget(id=watch.session.id))
 
@@ -186,7 +148,7 @@ class Engine:
         self._decide(watch, now)
         self._schedule(watch)
 
-    def _decide(self, watch: _Watch, now: Usec) -> None:
+    def _decide(self, watch: Watch, now: Usec) -> None:
         for reason in timing.LIMITED:
             due = timing.due_at(watch.memory, watch.limits, reason, watch.observed)
             due = due if self.policy.mode is Mode.ENFORCE else None
@@ -201,7 +163,7 @@ class Engine:
             for reason in timing.LIMITED:
                 self._warn(watch, reason, now)
 
-    def _first_due(self, watch: _Watch) -> tuple[Usec, Reason] | None:
+    def _first_due(self, watch: Watch) -> tuple[Usec, Reason] | None:
         dues = [
             (due, reason)
             for reason in timing.LIMITED
@@ -210,7 +172,7 @@ class Engine:
         ]
         return min(dues, key=lambda pair: pair[0], default=None)
 
-    def _overdue(self, watch: _Watch, due: Usec, reason: Reason, now: Usec) -> None:
+    def _overdue(self, watch: Watch, due: Usec, reason: Reason, now: Usec) -> None:
         if self.policy.mode is Mode.OBSERVE:
             self._track(watch, reason, noted=True)
             self._record(Kind.WOULD_END, watch, now, reason=reason, late=now - due)
@@ -222,7 +184,7 @@ class Engine:
                     self._end(other, Reason.USER, now, now)
                     self._schedule(other)
 
-    def _warn(self, watch: _Watch, reason: Reason, now: Usec) -> None:
+    def _warn(self, watch: Watch, reason: Reason, now: Usec) -> None:
         due = timing.due_at(watch.memory, watch.limits, reason, watch.observed)
         limit = watch.limits.timeout(reason)
         if due is None or limit is None:
@@ -233,19 +195,19 @@ class Engine:
             self._tell(watch, Warn(id=watch.session.id, reason=reason, ends_at=due, limit=limit))
             self._record(Kind.WARNED, watch, now, reason=reason, ends_in=due - now)
 
-    def _tell(self, watch: _Watch, line: Warn | Withdraw) -> None:
+    def _tell(self, watch: Watch, line: Warn | Withdraw) -> None:
         watch.memory = replace(watch.memory, trace=replace(watch.memory.trace, told=True))
         self._do(line)
 
     # How it ends
 
-    def _end(self, watch: _Watch, reason: Reason, due: Usec, now: Usec) -> None:
+    def _end(self, watch: Watch, reason: Reason, due: Usec, now: Usec) -> None:
         watch.memory = replace(watch.memory, ending=Ending(reason=reason, due_at=due, started_at=now))
         limit = watch.limits.timeout(reason)
         self._do(Remember(memory=watch.memory))
         self._do(HangUp(id=watch.session.id, extent=watch.limits.end, reason=reason, limit=limit))
 
-    def _kill(self, watch: _Watch, ending: Ending, now: Usec) -> None:
+    def _kill(self, watch: Watch, ending: Ending, now: Usec) -> None:
         killed_at = now if ending.killed_at is None else ending.killed_at
         failed = now - killed_at >= timing.FAILED_AFTER
         if failed and not ending.failed:
@@ -320,7 +282,7 @@ class Engine:
 
     # Bookkeeping
 
-    def _set_limits(self, watch: _Watch, now: Usec | None, *, first: bool = False) -> None:
+    def _set_limits(self, watch: Watch, now: Usec | None, *, first: bool = False) -> None:
         """Ask the policy anew. `now`: limits that are tighter than before leave a respite from then on (T7)."""
         limits = self.policy.limits(watch.session, watch.terminals)
         changed = first or limits != watch.limits
@@ -338,33 +300,33 @@ class Engine:
         if changed:
             self._do(Record(kind=Kind.LIMITS_SET, session=watch.session, limits=limits))
 
-    def _look_at(self, watches: Iterable[_Watch]) -> None:
+    def _look_at(self, watches: Iterable[Watch]) -> None:
         for watch in watches:
             if watch.memory.ending is None:
                 self._look(watch)
 
-    def _look(self, watch: _Watch) -> None:
+    def _look(self, watch: Watch) -> None:
         if not watch.looking:
             watch.looking = True
             self._do(LookAt(id=watch.session.id))
 
-    def _track(self, watch: _Watch, reason: Reason, **changes: Any) -> None:
+    def _track(self, watch: Watch, reason: Reason, **changes: Any) -> None:
         track: Track = replace(watch.memory.track(reason), **changes)
         watch.memory = watch.memory.with_track(reason, track)
 
-    def _schedule(self, watch: _Watch, now: Usec = 0) -> None:
+    def _schedule(self, watch: Watch, now: Usec = 0) -> None:
         """Set the next moment at which it must be looked at, and have everything written down."""
         ending = watch.memory.ending
         if ending is not None:
             at: Usec | None = timing.next_kill_at(ending, watch.limits, now)
         else:
             at = timing.next_at(watch.memory, watch.limits, self.policy.mode, watch.observed)
-        if watch.written is None or not _same(watch.written, watch.memory):
+        if watch.written is None or not same(watch.written, watch.memory):
             watch.written = watch.memory
             self._do(Remember(memory=watch.memory))
         self._schedule_at(watch, at)
 
-    def _schedule_at(self, watch: _Watch, at: Usec | None) -> None:
+    def _schedule_at(self, watch: Watch, at: Usec | None) -> None:
         if at != watch.next_at:
             watch.next_at = at
             if at is not None:
@@ -381,7 +343,7 @@ class Engine:
     def _do(self, action: Action) -> None:
         self._actions.append(action)
 
-    def _record(self, kind: Kind, watch: _Watch, now: Usec, **fields: Any) -> None:
+    def _record(self, kind: Kind, watch: Watch, now: Usec, **fields: Any) -> None:
         trace = watch.memory.trace
         self._do(
             Record(
@@ -408,45 +370,3 @@ _HANDLERS: Final[dict[type[Any], Callable[[Engine, Any, Usec], None]]] = {
     Scanned: Engine._scanned,
     Woken: Engine._woken,
 }
-
-
-def _same(written: Memory, memory: Memory) -> bool:
-    """Whether what was written down still tells all that matters: an earlier look only tells it less sharply."""
-    then, now = written.trace, memory.trace
-    if then.offset is None or now.offset is None or abs(then.offset - now.offset) > SEC:
-        return False
-    alike = replace(
-        now,
-        at=then.at,
-        offset=then.offset,
-        chatty=then.chatty,
-        connection=then.connection,
-    )
-    delivered = [trace.connection.delivered if trace.connection else None for trace in (then, now)]
-    return replace(memory, trace=alike) == written and delivered[0] == delivered[1]
-
-
-def _status(watch: _Watch, mode: Mode, now: Usec) -> Status:
-    memory, limits = watch.memory, watch.limits
-    dues = {
-        reason: due
-        for reason in timing.LIMITED
-        if (due := timing.due_at(memory, limits, reason, watch.observed)) is not None
-    }
-    reason = min(dues, key=lambda key: dues[key], default=None)
-    lead = None
-    if reason is not None and mode is Mode.ENFORCE:
-        lead = timing.pending_lead(memory.track(reason), limits.leads(reason))
-    return Status(
-        session=watch.session,
-        limits=limits,
-        terminals=tuple(terminal.name for terminal in memory.trace.terminals),
-        observed=watch.observed,
-        idle=max(0, now - memory.trace.active_until),
-        age=now - watch.session.opened_at,
-        ending=memory.ending.reason if memory.ending else None,
-        warned=reason is not None and memory.track(reason).warned is not None,
-        due_at=dues[reason] if reason is not None else None,
-        reason=reason,
-        warn_at=dues[reason] - lead if reason is not None and lead is not None else None,
-    )

@@ -172,7 +172,7 @@ class Machine(RuleBasedStateMachine):
 
 
 Machine.TestCase.settings = settings(
-    max_examples=4500,
+    max_examples=4000,
     stateful_step_count=40,
     deadline=None,
     print_blob=True,

@@ -466,8 +466,9 @@ class World:
         """A new daemon, which knows what the old one wrote down."""
         self.up, self.back_at = True, self.now
         self.engine = Engine(self.policy())
-        for login in self.open():
-            self.put_in_force(login)
+        for login in self.logins.values():
+            if not login.over:
+                self.put_in_force(login)
         for memory in list(self.disk.values()):
             self.tell(Restored(memory=memory))
         news, self.news = self.news, []

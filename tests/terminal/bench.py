@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import select
+import struct
 import subprocess
 import sys
 import termios
@@ -93,14 +95,23 @@ class Pty:
         return bool(select.select([], [self.slave], [], 0)[1])
 
     def fill(self) -> None:
-        """Write until it takes no more."""
+        """Write until it takes no more, now and after the kernel has carried what it can to the other side."""
         os.set_blocking(self.slave, False)
+        self._write_all_it_takes()
+        until(lambda: self._carried() == 4095)
+        self._write_all_it_takes()
+
+    def _write_all_it_takes(self) -> None:
         for size in (4096, 1):
             try:
                 while True:
                     os.write(self.slave, b"x" * size)
             except BlockingIOError:
                 pass
+
+    def _carried(self) -> int:
+        """Bytes that the other side could read at once."""
+        return int(struct.unpack("i", fcntl.ioctl(self.master, termios.TIOCINQ, b"\0\0\0\0"))[0])
 
     def hang_up(self) -> None:
         """Close the master side."""

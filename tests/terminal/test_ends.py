@@ -119,13 +119,15 @@ def test_what_forks_while_it_is_killed(cgroup: Cgroup) -> None:
         assert not cgroup.populated()
 
 
-def test_what_forks_all_the_time_is_never_taken_for_gone(cgroup: Cgroup) -> None:
+def test_what_forks_all_the_time_is_never_taken_for_gone(cgroup: Cgroup, monkeypatch: pytest.MonkeyPatch) -> None:
     """One at a time: each that is listed may be gone before it is looked at, and its child is not listed yet."""
     rabbit = "print('ready', flush=True)\nwhile True:\n    if os.fork():\n        os._exit(0)"
     with Child(python(rabbit), cgroup=cgroup.path) as leader:
         ending = End(handle_of(leader.process, cgroup=cgroup.path), Extent.SESSION)
         until(lambda: not lives(leader.pid))
-        assert not any(ending.gone() for _ in range(3000))
+        assert not any(ending.gone() for _ in range(300))
+        monkeypatch.setattr(procfs, "cgroup_members", lambda _: iter(()))  # seldom so: 9 of 3,000 looks
+        assert not ending.gone()
 
 
 def test_a_tmux_server_goes_with_its_session(cgroup: Cgroup, tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ import pytest
 
 from idled.control.client import call
 from idled.control.interface import DESCRIPTION, session_view
-from idled.core.engine import Engine, Status
+from idled.core.engine import Engine
 from idled.core.events import Opened
 from idled.core.model import Limits, Mode, Reason, Session, SessionId
 from idled.core.policy import Policy, Rule
 from idled.core.span import HOUR, MIN, SEC
+from idled.core.watch import Status
 from idled.hands import Hands
 from idled.reception import Reception
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from idled.core.activity import ConnectionLook, Look
-from idled.core.engine import Engine, Status
+from idled.core.engine import Engine
 from idled.core.events import (
     Action,
     Closed,
@@ -38,6 +38,7 @@ from idled.core.model import Mode, Session, SessionId
 from idled.core.policy import DEFAULTS, Condition, Policy, Rule
 from idled.core.span import MIN, SEC, Usec
 from idled.core.stamps import TICK, TerminalLook
+from idled.core.watch import Status
 
 T0: Final = 50_000 * SEC
 OFFSET: Final = 1_790_000_000 * SEC

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""One session under watch, and how it stands. What happens to it is decided in ``engine``."""
+
+from dataclasses import dataclass, replace
+
+from . import timing
+from .events import Memory
+from .model import Limits, Mode, Reason, Session
+from .span import SEC, Usec
+
+
+@dataclass(slots=True)
+class Watch:
+    """One session under watch; `memory` is what must survive, the rest can be found again."""
+
+    memory: Memory
+    limits: Limits
+    observed: bool = False
+    looking: bool = False
+    next_at: Usec | None = None
+    survivors: tuple[str, ...] = ()
+    written: Memory | None = None  # what a restarted daemon would know
+
+    @property
+    def session(self) -> Session:
+        """The session itself."""
+        return self.memory.session
+
+    @property
+    def terminals(self) -> tuple[str, ...]:
+        """Names of the terminals it is known to have."""
+        names = {terminal.name for terminal in self.memory.trace.terminals} | {self.session.tty}
+        return tuple(sorted(names - {""}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """How a session stands, for whoever asks."""
+
+    session: Session
+    limits: Limits
+    terminals: tuple[str, ...]
+    observed: bool
+    idle: Usec
+    age: Usec
+    ending: Reason | None
+    warned: bool
+    due_at: Usec | None  # when the earlier of its limits ends it
+    reason: Reason | None  # which one that is
+    warn_at: Usec | None  # when it will be warned of that next
+
+
+def same(written: Memory, memory: Memory) -> bool:
+    """Whether what was written down still tells all that matters: an earlier look only tells it less sharply."""
+    then, now = written.trace, memory.trace
+    if then.offset is None or now.offset is None or abs(then.offset - now.offset) > SEC:
+        return False
+    alike = replace(
+        now,
+        at=then.at,
+        offset=then.offset,
+        chatty=then.chatty,
+        connection=then.connection,
+    )
+    delivered = [trace.connection.delivered if trace.connection else None for trace in (then, now)]
+    return replace(memory, trace=alike) == written and delivered[0] == delivered[1]
+
+
+def status(watch: Watch, mode: Mode, now: Usec) -> Status:
+    """How the session stands at the moment `now`."""
+    memory, limits = watch.memory, watch.limits
+    dues = {
+        reason: due
+        for reason in timing.LIMITED
+        if (due := timing.due_at(memory, limits, reason, watch.observed)) is not None
+    }
+    reason = min(dues, key=lambda key: dues[key], default=None)
+    lead = None
+    if reason is not None and mode is Mode.ENFORCE:
+        lead = timing.pending_lead(memory.track(reason), limits.leads(reason))
+    return Status(
+        session=watch.session,
+        limits=limits,
+        terminals=tuple(terminal.name for terminal in memory.trace.terminals),
+        observed=watch.observed,
+        idle=max(0, now - memory.trace.active_until),
+        age=now - watch.session.opened_at,
+        ending=memory.ending.reason if memory.ending else None,
+        warned=reason is not None and memory.track(reason).warned is not None,
+        due_at=dues[reason] if reason is not None else None,
+        reason=reason,
+        warn_at=dues[reason] - lead if reason is not None and lead is not None else None,
+    )
