@@ -32,6 +32,8 @@ from .state import State
 _SCAN_EVERY: Final[Usec] = 60 * SEC
 _REFUSALS_EVERY: Final[Usec] = SEC
 _EX_SOFTWARE: Final = 70
+#: Seconds for tasks to end when the daemon stops.
+_LAST_PATIENCE: Final = 1.0
 
 
 class Daemon:
@@ -81,7 +83,8 @@ class Daemon:
         service.close()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:  # what does not heed it must not hold up the end; the loop's own end cancels it again
+            await asyncio.wait(self._tasks, timeout=_LAST_PATIENCE)
         return self._exit_code
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

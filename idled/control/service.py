@@ -78,7 +78,8 @@ class Service:
 
     async def _converse(self, peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
-            data = await asyncio.wait_for(reader.readuntil(b"\0"), _IDLE_PATIENCE)
+            async with asyncio.timeout(_IDLE_PATIENCE):
+                data = await reader.readuntil(b"\0")
             method, parameters, oneway = call_of(decode(data[:-1]))
             try:
                 answer: dict[str, Any] = {"parameters": self._call(peer, method, parameters)}
@@ -86,7 +87,8 @@ class Service:
                 answer = {"error": error.name, "parameters": error.parameters}
             if not oneway:
                 writer.write(encode(answer))
-                await asyncio.wait_for(writer.drain(), _ANSWER_PATIENCE)
+                async with asyncio.timeout(_ANSWER_PATIENCE):
+                    await writer.drain()
 
     def _call(self, peer: Peer, name: str, parameters: dict[str, Any]) -> dict[str, Any]:
         interface, _, method = name.rpartition(".")

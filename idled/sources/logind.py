@@ -8,6 +8,7 @@ the connection is made anew, and everything is listed again.
 import asyncio
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from itertools import count
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from .sighting import Sighting
 _NAME: Final = "org.freedesktop.login1"
 _MANAGER: Final = DBusAddress("/org/freedesktop/login1", _NAME, "org.freedesktop.login1.Manager")
 _PATIENCE: Final = 10.0
+_LAST_PATIENCE: Final = 1.0
 _AGAIN_AFTER: Final = 2.0
 _SESSION_CLASSES: Final = {"user", "user-early", "user-light", "user-early-light", "user-incomplete"}
 _SESSION_TYPES: Final = {"tty", "unspecified"}
@@ -68,8 +70,9 @@ class Logind:
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
-        said = ""
-        while True:
+        said, task = "", asyncio.current_task()
+        # A connection that is lost in the moment of a cancellation can raise in its stead.
+        while task is None or not task.cancelling():
             try:
                 await self._stay_connected()
             except _FAILURES as error:
@@ -80,10 +83,12 @@ class Logind:
             finally:
                 self._hang_up()
             self.first_listed.set()
-            await asyncio.sleep(_AGAIN_AFTER)
+            if task is None or not task.cancelling():
+                await asyncio.sleep(_AGAIN_AFTER)
 
     async def _stay_connected(self) -> None:
-        bus = await asyncio.wait_for(open_dbus_connection(bus="SYSTEM"), _PATIENCE)
+        async with asyncio.timeout(_PATIENCE):
+            bus = await open_dbus_connection(bus="SYSTEM")
         self._bus = bus
         receiver = asyncio.create_task(self._receive(bus))
         try:
@@ -95,7 +100,9 @@ class Logind:
             await receiver
         finally:
             receiver.cancel()
-            await bus.close()
+            with suppress(OSError, TimeoutError):  # how it was lost must not take the place of a cancellation
+                async with asyncio.timeout(_LAST_PATIENCE):
+                    await bus.close()
 
     def _hang_up(self) -> None:
         self._bus = None
@@ -138,7 +145,8 @@ class Logind:
         self._replies[serial] = reply
         try:
             await self._bus.send(call, serial=serial)
-            answer = await asyncio.wait_for(reply, _PATIENCE)
+            async with asyncio.timeout(_PATIENCE):
+                answer = await reply
         finally:
             self._replies.pop(serial, None)
         if answer.header.message_type is MessageType.error:

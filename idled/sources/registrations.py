@@ -122,7 +122,8 @@ class Registrations:
     async def _serve(self, peer: socket.socket) -> None:
         with peer:
             try:
-                await asyncio.wait_for(self._answer(peer), _PATIENCE)
+                async with asyncio.timeout(_PATIENCE):
+                    await self._answer(peer)
             except RefusedPacket as error:
                 self._refuse(f"PAM packet: {error}")
             except (OSError, TimeoutError) as error:

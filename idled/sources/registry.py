@@ -95,7 +95,8 @@ class Registry:
         """The uid of a user by NSS; None when there is none, or NSS does not answer in time."""
         found = asyncio.get_running_loop().run_in_executor(self._nss, pwd.getpwnam, user)
         try:
-            return (await asyncio.wait_for(found, _NSS_PATIENCE)).pw_uid
+            async with asyncio.timeout(_NSS_PATIENCE):
+                return (await found).pw_uid
         except (KeyError, ValueError, TimeoutError):
             return None
 
@@ -112,7 +113,8 @@ class Registry:
         """All groups of a user by NSS; None when there is no such user, or NSS does not answer in time."""
         found = asyncio.get_running_loop().run_in_executor(self._nss, groups_of, user)
         try:
-            return await asyncio.wait_for(found, _NSS_PATIENCE)
+            async with asyncio.timeout(_NSS_PATIENCE):
+                return await found
         except (TimeoutError, OSError):
             return None
 

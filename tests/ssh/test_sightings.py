@@ -56,7 +56,7 @@ def nobody_is_logged_in(server: Server) -> None:
 
 WAYS = {
     "terminal": (("-tt",), ("echo rea''dy; exec cat",), "ready", "ssh"),
-    "command": (("-T",), ("echo rea''dy; exec sleep 1000",), "ready", "ssh"),
+    "command": (("-T",), ("echo rea''dy; exec cat",), "ready", "ssh"),
     "forward only": (("-N",), (), "", "ssh"),
     "sftp": ((), (), "sftp> ", "sftp"),
 }

@@ -69,7 +69,11 @@ class Bus:
             return probe.connect_ex(str(self.socket)) == 0
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
