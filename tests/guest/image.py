@@ -42,6 +42,14 @@ PACKAGES = (
     "login",
     "sudo",
     "rsync",
+    "git",
+    "mosh",
+    "systemd-container",
+    "libfaketime",
+    "autolog",
+    "nftables",
+    "python3-pampy",
+    "python3-pamela",
 )
 
 USERS = {"alice": 1001, "bob": 1002, "carol": 1003}
@@ -49,7 +57,7 @@ USERS = {"alice": 1001, "bob": 1002, "carol": 1003}
 # Runs on the machine that makes the image, with the new root as $1. Every user's password is the user's name.
 # Root has a key that opens every account, and its client asks nothing. The maker's own host name and resolver
 # are none of the guest's business, and its machine id is given at boot: without one systemd takes the boot for
-# the first and enables every unit it finds.
+# the first and enables every unit it finds. A tool beside which idled is measured runs only when it is.
 RECIPE = """
 set -eu
 root=$1
@@ -73,6 +81,7 @@ for entry; do
     chroot "$root" chown -R "$user:$user" "/home/$user/.ssh"
     printf '%s:%s\\n' "$user" "$user" | chroot "$root" chpasswd
 done
+chroot "$root" systemctl --quiet disable autolog.service cron.service nftables.service 2>&1
 rm -f "$root/etc/resolv.conf" "$root/etc/hostname" "$root/etc/machine-id"
 : >"$root/etc/default/locale"
 printf '127.0.0.1 localhost\\n::1 localhost\\n' >"$root/etc/hosts"
