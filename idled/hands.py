@@ -16,6 +16,7 @@ from .core.activity import Look
 from .core.engine import Engine
 from .core.events import Action, Event, Kind, Record
 from .core.model import Extent, SessionId
+from .evidence import foreground
 from .evidence import terminals as evidence
 from .evidence.connections import Connections
 from .journal import Journal
@@ -96,9 +97,11 @@ class Hands:
         return events.Looked(id=action.id, look=None if handle is None else self._look_at(handle))
 
     def _look_at(self, handle: Handle) -> Look:
+        limits = self.engine.limits(handle.session.id)
         return Look(
             terminals=evidence.look(terminals(handle), handle.session.uid),
             connection=self._connections.look(handle.connection, leader(handle.session), handle.session.uid),
+            holder=foreground.holder(handle, limits.hold_while) if limits and limits.hold_while else "",
             at=clock.now(),
             offset=clock.offset(),
         )

@@ -35,6 +35,7 @@ class Process:
     tty: int  # device number of the controlling terminal, 0 for none
     start: int  # clock ticks since boot
     threads: int = 1
+    foreground: bool = False  # in the foreground process group of its terminal
 
     @property
     def alive(self) -> bool:
@@ -80,6 +81,7 @@ def parse_stat(data: bytes) -> Process:
         tty=os.makedev(tty >> 8 & 0xFFF, tty & 0xFF | tty >> 12 & 0xFFF00) if tty else 0,
         start=int(fields[19]),
         threads=int(fields[17]),
+        foreground=bool(tty) and fields[2] == fields[5],
     )
 
 

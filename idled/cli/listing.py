@@ -119,7 +119,8 @@ def why(session: dict[str, Any]) -> str:
     if reason is None:
         return "no limit"
     warned = ", warned" if session["state"] == "warned" else ""
-    return f"{reason} {short(session[f'{reason}TimeoutUSec'])}, {session[f'{reason}Rule']}{warned}"
+    held = f", waits for {session['heldBy'].rpartition('/')[2]}" if reason == "idle" and "heldBy" in session else ""
+    return f"{reason} {short(session[f'{reason}TimeoutUSec'])}, {session[f'{reason}Rule']}{warned}{held}"
 
 
 def short(span: int) -> str:

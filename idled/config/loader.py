@@ -146,6 +146,8 @@ class _Reader:
                 value = self._read(setting.read, table[name], f"{key}.{name}")
                 if len(self.problems) == problems:
                     values[name] = value
+                    if suspicion := setting.suspect(value):
+                        self._odd(f"{key}.{name}", suspicion)
         if oddity := fits(values):
             self._odd(key, oddity)
         return values

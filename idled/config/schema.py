@@ -3,8 +3,10 @@
 
 import grp
 import ipaddress
+import os
 import pwd
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -20,11 +22,15 @@ class Unfit(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One key: what it does, how its value is read (Unfit when it cannot be), and an example for the manual."""
+    """One key: what it does, how its value is read (Unfit when it cannot be), and an example for the manual.
+
+    `suspect` says what is odd about a value that is not wrong.
+    """
 
     does: str
     read: Callable[[Any], Any]
     example: str
+    suspect: Callable[[Any], str] = lambda _value: ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +94,29 @@ def _some_of(kind: type[Activity]) -> Callable[[Any], Any]:
         return frozenset(one(item) for item in value)
 
     return read
+
+
+def _programs(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise Unfit('expected a list of absolute paths such as ["/usr/bin/apt"]')
+    for path in value:
+        if not isinstance(path, str) or not path.startswith("/") or not path.isprintable():
+            raise Unfit(f"expected absolute paths, and {shown(path)} is none")
+    return tuple(value)
+
+
+def _no_program(paths: tuple[str, ...]) -> str:
+    """Why the kernel will never say that one of these runs."""
+    for path in paths:
+        with suppress(OSError), open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            if file.read(2) == b"#!":
+                return f"{path} is a script: what the kernel sees running is its interpreter"
+            if status.st_uid != 0 or status.st_mode & 0o022:
+                return f"{path} is not only root's to write, so it holds nothing"
+            continue
+        return f"{path} cannot be read"
+    return ""
 
 
 def _name(value: Any) -> str:
@@ -154,6 +183,12 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         does="What a session gets whose activity cannot be seen: no idle timeout, or idle since it was opened.",
         read=_one_of(Unobserved),
         example='"absolute-only"',
+    ),
+    "hold_while": Setting(
+        does="Programs: while one is in the foreground of a terminal of the session, the idle timeout waits.",
+        read=_programs,
+        example='["/usr/bin/apt", "/usr/bin/rsync"]',
+        suspect=_no_program,
     ),
 }
 

@@ -39,6 +39,8 @@ type Session (
   idleRule: ?string,
   absoluteTimeoutUSec: ?int,
   absoluteRule: ?string,
+  # a program for which the idle timeout waits
+  heldBy: ?string,
   # the limit that ends it if nothing changes (idle or absolute), when, and when it is warned of that next
   reason: ?string,
   endsInUSec: ?int,
@@ -91,6 +93,7 @@ def session_view(status: Status, now: int) -> dict[str, Any]:
         "idleRule": limits.rule(Reason.IDLE),
         "absoluteTimeoutUSec": limits.absolute_timeout,
         "absoluteRule": limits.rule(Reason.ABSOLUTE),
+        "heldBy": status.holder or None,
         "reason": status.reason.value if status.reason else None,
         "endsInUSec": None if status.due_at is None else max(0, status.due_at - now),
         "warnsInUSec": None if status.warn_at is None else max(0, status.warn_at - now),

@@ -24,6 +24,8 @@ A bound is never too early and only grows. What needs two kinds of evidence at o
 7. What cannot be read is taken for activity until the present look where it was readable before. So is a terminal
    that is gone: its last input was perhaps how it was closed.
 8. A sign without bytes can be the reading of what was typed before; a second one, or a doubtful one, is forged.
+9. While a program that the policy names (``hold_while``) is in the foreground of a terminal, the session is *held*: as
+   active as it can be, and looked at every few seconds, so that its idle time counts from when it was let go.
 
 What is not here: how all this is read (``evidence``), and what follows from it (``engine``).
 """
@@ -69,6 +71,7 @@ class Look:
     offset: Usec  # wall clock minus CLOCK_BOOTTIME at that moment
     terminals: tuple[TerminalLook, ...] = ()
     connection: ConnectionLook | None = None
+    holder: str = ""  # path of a program that holds the session (9)
 
     @property
     def observed(self) -> bool:
@@ -96,11 +99,12 @@ class Trace:
     chatty: int = 0  # looks that are still to be taken in quick succession
     unexplained: int = 0  # signs since bytes were last delivered
     forged: bool = False  # the session showed activity that was none (2, 6, 8)
+    holder: str = ""  # what held the session at the last look (9)
 
     @property
     def wary(self) -> bool:
-        """Whether the next look must not be far away (4, 6)."""
-        return self.chatty > 0 or self.doubts > 0
+        """Whether the next look must not be far away (4, 6, 9)."""
+        return self.chatty > 0 or self.doubts > 0 or self.holder != ""
 
 
 def first_trace(opened_at: Usec) -> Trace:
@@ -136,7 +140,9 @@ def follow(trace: Trace, look: Look, kinds: frozenset[Activity] = frozenset()) -
     if _hides(trace, look):
         new = replace(new, hidden_until=new.bytes_until)
     new = _with_suspicion(new, trace, look, doubtful=doubtful, moved=moved)
-    return replace(new, active_until=max(trace.active_until, _active_until(new, look, kinds)), told=False)
+    held_until = look.at if look.holder or trace.holder else 0
+    active_until = max(trace.active_until, _active_until(new, look, kinds), held_until)
+    return replace(new, active_until=active_until, holder=look.holder, told=False)
 
 
 def _with_suspicion(new: Trace, trace: Trace, look: Look, *, doubtful: bool, moved: bool) -> Trace:

@@ -74,6 +74,11 @@ class Engine:
         _HANDLERS[type(event)](self, event, now)
         return self._actions
 
+    def limits(self, session: SessionId) -> Limits | None:
+        """Its limits; None when it is not, or no longer, under watch."""
+        watch = self._watches.get(session)
+        return None if watch is None else watch.limits
+
     def status(self, session: SessionId, now: Usec) -> Status | None:
         """How it stands; None when it is not, or no longer, under watch."""
         watch = self._watches.get(session)

@@ -89,6 +89,7 @@ class Limits:
     kill_after: Usec = 5_000_000
     activity: frozenset[Activity] = frozenset()  # empty: input with a terminal, traffic without
     unobserved: Unobserved = Unobserved.ABSOLUTE_ONLY
+    hold_while: tuple[str, ...] = ()  # absolute paths of programs in whose foreground the idle timeout waits
     origin: Mapping[str, str] = field(default_factory=dict)
 
     def timeout(self, reason: Reason) -> Usec | None:

@@ -17,6 +17,7 @@ T9. In observe mode nobody is warned; each deadline is noted once, and again aft
 T10. A session that shows no terminal is looked at again before its idle timeout could end it, at least each minute.
 T11. A session whose evidence is blurred (see ``activity``, wary) is looked at every 3 s. To find that out, and to see
     its terminals soon, one with an idle timeout is looked at after its first second and then as often, for a minute.
+    So is one that is held by a program of ``hold_while`` (see ``activity``, 9): there the idle timeout waits.
 T12. An end begins with SIGHUP; what is left ``kill_after`` later gets SIGKILL, again each second until nothing is
     left; after 10 s of that the failure is recorded and tried again every 5 s, for ever.
 """

@@ -45,6 +45,7 @@ class Status:
     age: Usec
     ending: Reason | None
     warned: bool
+    holder: str  # path of the program for which the idle timeout waits
     due_at: Usec | None  # when the earlier of its limits ends it
     reason: Reason | None  # which one that is
     warn_at: Usec | None  # when it will be warned of that next
@@ -87,6 +88,7 @@ def status(watch: Watch, mode: Mode, now: Usec) -> Status:
         age=now - watch.session.opened_at,
         ending=memory.ending.reason if memory.ending else None,
         warned=reason is not None and memory.track(reason).warned is not None,
+        holder=memory.trace.holder,
         due_at=dues[reason] if reason is not None else None,
         reason=reason,
         warn_at=dues[reason] - lead if reason is not None and lead is not None else None,

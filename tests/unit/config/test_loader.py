@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is wrong with a policy is said with file, key, what stood there and what was expected."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -25,6 +27,7 @@ def warnings(*texts: str) -> list[str]:
 
 
 SPAN = 'expected a time span such as "15min"'
+PROGRAMS = 'expected a list of absolute paths such as ["/usr/bin/apt"]'
 NETWORK = 'expected an address or network such as "10.8.0.0/16"'
 
 
@@ -50,6 +53,11 @@ NETWORK = 'expected an address or network such as "10.8.0.0/16"'
         ("[defaults]\nidle_timeout = 15", f'defaults.idle_timeout: found 15, {SPAN}, in quotes, or "off"'),
         ("[defaults]\nidle_timeout = true", f'defaults.idle_timeout: found true, {SPAN}, in quotes, or "off"'),
         ("[defaults]\nkill_after = []", f"defaults.kill_after: found [], {SPAN}, in quotes"),
+        ("[defaults]\nhold_while = 1", f"defaults.hold_while: found 1, {PROGRAMS}"),
+        (
+            '[defaults]\nhold_while = ["apt"]',
+            'defaults.hold_while: found ["apt"], expected absolute paths, and "apt" is none',
+        ),
         ('[defaults]\nend = "all"', 'defaults.end: found "all", expected one of "connection", "session", "user"'),
         (
             '[defaults]\nwarn_before = "2min"',
@@ -226,3 +234,23 @@ def test_whatever_stands_there_is_a_policy_or_a_complaint(head: str, key: str, v
         parse([Source("f", text)])
     except ConfigError as error:
         assert all(str(problem).startswith("f: ") and str(problem).isprintable() for problem in error.problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "said"),
+    [
+        (b"#!/bin/sh\n", 0o755, "is a script: what the kernel sees running is its interpreter"),
+        (b"\x7fELF", 0o757, "is not only root's to write, so it holds nothing"),
+        (None, 0, "cannot be read"),
+    ],
+)
+def test_a_program_that_could_never_hold_is_said(tmp_path: Path, text: bytes | None, mode: int, said: str) -> None:
+    path = tmp_path / "program"
+    if text is not None:
+        path.write_bytes(text)
+        path.chmod(mode)
+    assert warnings(f'[defaults]\nhold_while = ["{path}"]') == [f"f: defaults.hold_while: {path} {said}"]
+
+
+def test_a_program_of_roots_is_not_suspect() -> None:
+    assert warnings('[defaults]\nhold_while = ["/usr/bin/env"]') == []

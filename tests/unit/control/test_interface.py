@@ -39,11 +39,21 @@ STATUS = Status(
     age=HOUR,
     ending=None,
     warned=False,
+    holder="/usr/bin/apt",
     due_at=20 * SEC,
     reason=Reason.IDLE,
     warn_at=12 * SEC,
 )
-NOTHING = {"idleTimeoutUSec", "idleRule", "absoluteTimeoutUSec", "absoluteRule", "reason", "endsInUSec", "warnsInUSec"}
+NOTHING = {
+    "heldBy",
+    "idleTimeoutUSec",
+    "idleRule",
+    "absoluteTimeoutUSec",
+    "absoluteRule",
+    "reason",
+    "endsInUSec",
+    "warnsInUSec",
+}
 KINDS = {"string": str, "int": int, "bool": bool, "[]string": list}
 
 
@@ -72,7 +82,7 @@ def test_a_session_is_shown_as_it_is_described(status: Status) -> None:
 
 def test_all_that_may_be_missing_is_missing_without_limits_and_there_with_them() -> None:
     assert session_view(STATUS, 0).keys() == described().keys()
-    bare = replace(STATUS, limits=Limits(), due_at=None, reason=None, warn_at=None)
+    bare = replace(STATUS, limits=Limits(), holder="", due_at=None, reason=None, warn_at=None)
     left_out = described().keys() - session_view(bare, 0).keys()
     assert left_out == NOTHING - {"idleRule", "absoluteRule"} or left_out == NOTHING
 

@@ -62,6 +62,7 @@ class Shown:
     sent: int = 0
     exact: bool = True
     terminals: tuple[TerminalLook, ...] = ()
+    holder: str = ""  # path of a program that holds it
     blind: bool = False  # nothing at all can be seen
     gone: bool = True  # hanging up is enough
     left: tuple[str, ...] = ("2001 vim",)  # what survives SIGKILL
@@ -189,7 +190,11 @@ class Driver:
             issued=0,
         )
         return Look(
-            at=self.now, offset=OFFSET, terminals=shown.terminals, connection=connection if shown.exact else None
+            at=self.now,
+            offset=OFFSET,
+            terminals=shown.terminals,
+            connection=connection if shown.exact else None,
+            holder=shown.holder,
         )
 
     def _say(self, action: Action) -> None:
