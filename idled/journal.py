@@ -165,7 +165,7 @@ _TEXT: Final[Mapping[Kind, Callable[[Record], str]]] = {
     Kind.CONFIG_LOADED: lambda r: "Policy loaded",
     Kind.CONFIG_REJECTED: lambda r: "Policy rejected",
     Kind.INPUT_REFUSED: lambda r: "Refused input",
-    Kind.TROUBLE: lambda r: "Trouble",
+    Kind.TROUBLE: lambda r: f"Trouble with {_who(r)}" if r.session else "Trouble",
     Kind.STARTED: lambda r: "Started",
     Kind.STOPPING: lambda r: "Stopping; sessions are left as they are",
 }

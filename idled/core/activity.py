@@ -17,7 +17,7 @@ A bound is never too early and only grows. What needs two kinds of evidence at o
    anything. What arrives without delivering bytes (keepalives, chaff) blurs that; a session where this is seen is
    *chatty* and is looked at every few seconds, so that two looks are never far apart.
    The kernel rounds that moment by up to a tick.
-5. A rekey looks like 96 or 115 bytes in and 92 out with more than 2 kB on the wire each way. It is no traffic.
+5. What the two sshd of a connection say to each other, to rekey, is no traffic; see ``rekeys``.
 6. A doubtful stamp counts, since nobody may be ended for having typed ``mesg n``, or typing beside a job that forges
    stamps. Where no delivered bytes must agree it counts only three times in a session; and a session where one was
    seen is looked at every few seconds too.
@@ -26,6 +26,9 @@ A bound is never too early and only grows. What needs two kinds of evidence at o
 8. A sign without bytes can be the reading of what was typed before; a second one, or a doubtful one, is forged.
 9. While a program that the policy names (``hold_while``) is in the foreground of a terminal, the session is *held*: as
    active as it can be, and looked at every few seconds, so that its idle time counts from when it was let go.
+10. A look at a connection in the midst of a write can show less than went in or came out, never more. So the most that
+   was seen is remembered. A look that shows even less than that tells nothing in a chatty session, where the next one
+   is near; elsewhere it is taken for activity, as in 7.
 
 What is not here: how all this is read (``evidence``), and what follows from it (``engine``).
 """
@@ -35,6 +38,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from .model import Activity
+from .rekeys import apart
 from .span import Usec
 from .stamps import TICK, Sign, TerminalLook, Window, sign
 
@@ -45,9 +49,6 @@ _CALM_LOOKS: Final = 100
 _ANSWER: Final = 5
 #: More bytes than a line of ours comes to.
 _TOLD: Final = 1024
-_REKEY_IN: Final = (96, 115)
-_REKEY_OUT: Final = 92
-_REKEY_WIRE: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,8 @@ class ConnectionLook:
     counted: int | None = None  # pid of the sshd whose counters the next two come from
     delivered: int | None = None  # what the client delivered into the session
     issued: int | None = None  # what came out of the session
+    asked: int = 0  # what the privileged sshd read in all, and
+    answered: int = 0  # wrote, if it is another
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +79,12 @@ class Look:
     @property
     def observed(self) -> bool:
         """Whether activity of this session can be seen at all."""
-        exact = self.connection is not None and self.connection.delivered is not None
-        return bool(self.terminals) or exact
+        return bool(self.terminals) or (self.connection is not None and not self.coarse)
+
+    @property
+    def coarse(self) -> bool:
+        """Whether there is a connection whose counters cannot be read: no OpenSSH, or no privilege."""
+        return self.connection is not None and self.connection.delivered is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +107,7 @@ class Trace:
     unexplained: int = 0  # signs since bytes were last delivered
     forged: bool = False  # the session showed activity that was none (2, 6, 8)
     holder: str = ""  # what held the session at the last look (9)
+    coarse: bool = False  # it was recorded that the bytes of its connection cannot be counted
 
     @property
     def wary(self) -> bool:
@@ -150,7 +158,7 @@ def _with_suspicion(new: Trace, trace: Trace, look: Look, *, doubtful: bool, mov
     was, now = trace.connection, look.connection
     if was is None or now is None or was.counted is None or was.counted != now.counted:
         return replace(new, forged=new.forged or (doubtful and trace.doubts >= _DOUBTS - 1))
-    if now.delivered != was.delivered:
+    if _moved(was, now)[0] != 0:
         return replace(new, unexplained=0)
     unexplained = trace.unexplained + moved
     return replace(new, unexplained=unexplained, forged=new.forged or (moved and (doubtful or unexplained >= 2)))
@@ -206,12 +214,12 @@ def _hides(trace: Trace, look: Look) -> bool:
     was, now = trace.connection, look.connection
     if was is None or now is None or was.delivered is None or now.delivered is None:
         return line_by_line
-    went_in = now.delivered - was.delivered
-    return went_in != 0 if line_by_line else 0 < went_in < _ANSWER
+    went_in, _ = _moved(was, now)
+    return _counts(trace, went_in) and (line_by_line or went_in < _ANSWER)
 
 
 def _with_connection(trace: Trace, was: ConnectionLook | None, was_at: Usec, look: Look) -> Trace:
-    """Take in what the connection shows (3, 4, 5, 7)."""
+    """Take in what the connection shows (3, 4, 5, 7, 10)."""
     now = look.connection
     if now is None:
         until = trace.bytes_until if was is None else look.at
@@ -220,15 +228,15 @@ def _with_connection(trace: Trace, was: ConnectionLook | None, was_at: Usec, loo
     if was is None or was.counted is None or was.counted != now.counted:
         traffic = max(trace.traffic_until, received_at, sent_at)
         return replace(trace, connection=now, bytes_until=max(trace.bytes_until, received_at), traffic_until=traffic)
-    went_in, came_out = _moved(was, now)
-    if trace.told and (now.issued or 0) - (was.issued or 0) <= _TOLD * len(look.terminals):
-        came_out = False
+    into, out_of = _moved(was, now)
+    ours = trace.told and out_of <= _TOLD * len(look.terminals)
+    went_in, came_out = _counts(trace, into), _counts(trace, out_of) and not ours
     bytes_until = max(trace.bytes_until, received_at) if went_in else trace.bytes_until
     traffic_until = max(trace.traffic_until, bytes_until, sent_at if came_out else 0)
     chatter = not went_in and now.received_at > was_at + TICK
     return replace(
         trace,
-        connection=now,
+        connection=most(was, now),
         bytes_until=bytes_until,
         traffic_until=traffic_until,
         output_until=max(trace.output_until, sent_at if came_out else 0),
@@ -236,13 +244,25 @@ def _with_connection(trace: Trace, was: ConnectionLook | None, was_at: Usec, loo
     )
 
 
-def _moved(was: ConnectionLook, now: ConnectionLook) -> tuple[bool, bool]:
-    """Whether bytes went into the session, and came out of it, between two looks."""
-    went_in = (now.delivered or 0) - (was.delivered or 0)
-    came_out = (now.issued or 0) - (was.issued or 0)
-    rekeys = came_out // _REKEY_OUT if came_out and came_out % _REKEY_OUT == 0 else 0
-    if rekeys and went_in in [rekeys * size for size in _REKEY_IN]:
-        wire = min(now.wire_in - was.wire_in, now.wire_out - was.wire_out)
-        if wire >= rekeys * _REKEY_WIRE:
-            return False, False
-    return went_in != 0, came_out != 0
+def _moved(was: ConnectionLook, now: ConnectionLook) -> tuple[int, int]:
+    """How many bytes went into the session, and came out of it, between two looks (5); below 0 is unclear (10)."""
+    return apart(
+        (now.delivered or 0) - (was.delivered or 0),
+        (now.issued or 0) - (was.issued or 0),
+        now.asked - was.asked,
+        now.answered - was.answered,
+    )
+
+
+def _counts(trace: Trace, moved: int) -> bool:
+    """Whether so many bytes between two looks are some; what is unclear is where the next look is far away (10)."""
+    return moved > 0 or (moved < 0 and not trace.chatty)
+
+
+def most(was: ConnectionLook, now: ConnectionLook) -> ConnectionLook:
+    """The present look, with the most that was seen to be delivered and issued, and what was known with it (10)."""
+    if (now.delivered or 0) < (was.delivered or 0):
+        now = replace(now, delivered=was.delivered, asked=was.asked)
+    if (now.issued or 0) < (was.issued or 0):
+        now = replace(now, issued=was.issued, answered=was.answered)
+    return now

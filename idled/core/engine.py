@@ -148,10 +148,17 @@ class Engine:
                 self._track(watch, Reason.IDLE, noted=False)
             if watch.memory.trace.forged and not was_forged:
                 self._record(Kind.ACTIVITY_FORGED, watch, now)
+            if event.look.coarse and now - watch.session.opened_at >= timing.SETTLED:
+                self._note_coarse(watch, now)
         if watch.terminals != terminals:
             self._set_limits(watch, None)
         self._decide(watch, now)
         self._schedule(watch)
+
+    def _note_coarse(self, watch: Watch, now: Usec) -> None:
+        if not watch.memory.trace.coarse:
+            watch.memory = replace(watch.memory, trace=replace(watch.memory.trace, coarse=True))
+            self._record(Kind.TROUBLE, watch, now, note=_COARSE)
 
     def _decide(self, watch: Watch, now: Usec) -> None:
         for reason in timing.LIMITED:
@@ -362,6 +369,11 @@ class Engine:
             )
         )
 
+
+_COARSE: Final = (
+    "what its client sends cannot be counted (its sshd is not OpenSSH, or /proc/PID/io cannot be read), "
+    "so input is told by its terminals' time stamps and by when the last packet came"
+)
 
 _HANDLERS: Final[dict[type[Any], Callable[[Engine, Any, Usec], None]]] = {
     Opened: Engine._opened,

@@ -36,6 +36,8 @@ UNOBSERVED_LOOK: Final = MIN
 WARY_LOOK: Final = 3 * SEC
 FIRST_LOOK: Final = SEC
 YOUNG: Final = MIN
+#: By then an sshd has made the process whose bytes are counted.
+SETTLED: Final = 10 * SEC
 KILL_AGAIN: Final = SEC
 FAILED_AFTER: Final = 10 * SEC
 FAILED_AGAIN: Final = 5 * SEC

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
 
-from .installed import LATE, SEC, Installed
+from .installed import CONSOLE_LATE, LATE, SEC, Installed
 from .machine import received_at
 from .terminal import Unseen, boottime
 from .test_ends import type_until
@@ -104,24 +105,41 @@ def test_output_stays_where_the_rule_says_so(idled: Installed) -> None:
             stays.wait_closed(8)
 
 
+@pytest.fixture
+def blind(idled: Installed) -> Iterator[None]:
+    """A daemon that may not read the counters of others' processes."""
+    drop_in = "[Service]\nCapabilityBoundingSet=~CAP_SYS_PTRACE\n"
+    idled.machine.write("/run/systemd/system/idled.service.d/blind.conf", drop_in)
+    idled.machine.sh("systemctl daemon-reload; systemctl restart idled")
+    yield
+    idled.machine.sh("rm -r /run/systemd/system/idled.service.d; systemctl daemon-reload; systemctl restart idled")
+
+
+@pytest.mark.usefixtures("blind")
 def test_unobserved_session_follows_its_rule(idled: Installed) -> None:
     """Without its counters and without a terminal nothing can be seen of a session."""
     rule = '[[rule]]\nname = "blind"\nmatch = { user = "bob" }\nunobserved = "idle-from-start"\n'
     idled.limits(idle="6s", more=rule)
-    drop_in = "[Service]\nCapabilityBoundingSet=~CAP_SYS_PTRACE\n"
-    idled.machine.write("/run/systemd/system/idled.service.d/blind.conf", drop_in)
-    idled.machine.sh("systemctl daemon-reload; systemctl restart idled")
-    try:
-        before = boottime()
-        with idled.machine.login("alice", "sleep 100", options=("-T",)) as stays:
-            with idled.machine.login("bob", "sleep 100", options=("-T",)) as ends:
-                assert 6 * SEC <= ends.wait_closed(20) - before <= 6 * SEC + LATE
-            session = idled.session("alice")
-            assert (session["observed"], session["state"]) == (False, "open")
-            with pytest.raises(Unseen):
-                stays.wait_closed(4)
-    finally:
-        idled.machine.sh("rm -r /run/systemd/system/idled.service.d; systemctl daemon-reload; systemctl restart idled")
+    before = boottime()
+    with idled.machine.login("alice", "sleep 100", options=("-T",)) as stays:
+        with idled.machine.login("bob", "sleep 100", options=("-T",)) as ends:
+            assert 6 * SEC <= ends.wait_closed(20) - before <= 6 * SEC + LATE
+        session = idled.session("alice")
+        assert (session["observed"], session["state"]) == (False, "open")
+        with pytest.raises(Unseen):
+            stays.wait_closed(4)
+
+
+@pytest.mark.usefixtures("blind")
+def test_without_counters_stamps_and_the_last_packet_must_do(idled: Installed) -> None:
+    idled.limits(idle="12s", warn='["3s"]')
+    with idled.login("alice") as quiet, idled.login("alice", "-o", "ServerAliveInterval=1") as chatty:
+        typed = [type_until(terminal, boottime() + 6 * SEC) for terminal in (quiet, chatty)]
+        assert 12 * SEC <= quiet.wait_closed(40) - typed[0] <= 12 * SEC + LATE
+        assert 12 * SEC <= chatty.wait_closed(40) - typed[1] <= 12 * SEC + CONSOLE_LATE
+    said = idled.events("trouble", IDLED_USER="alice")
+    assert len(said) == 2
+    assert all("cannot be counted" in entry["MESSAGE"] for entry in said)
 
 
 def test_stopped_client_is_ended_without_its_help(idled: Installed) -> None:
