@@ -112,7 +112,8 @@ class Hands:
         self._tell(action.id, text)
 
     def _withdraw(self, action: events.Withdraw) -> None:
-        self._tell(action.id, words.withdrawn())
+        wall_ends_at = None if action.ends_at is None else action.ends_at + clock.offset()
+        self._tell(action.id, words.withdrawn(action.reason, wall_ends_at))
 
     def _tell(self, id: SessionId, text: str) -> None:
         handle = self.registry.get(id)
@@ -124,7 +125,7 @@ class Hands:
     def _hang_up(self, action: events.HangUp) -> None:
         handle = self.registry.get(action.id)
         if handle is not None:
-            self._tell(action.id, words.farewell(action.reason, action.limit))
+            self._tell(action.id, words.farewell(action.reason, action.limit, action.by, action.note))
             self._ends[action.id] = end.End(handle, action.extent)
             self.start(self._end(action.id, self._ends[action.id]))
 

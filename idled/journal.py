@@ -25,6 +25,8 @@ MESSAGE_IDS: Final[Mapping[Kind, str]] = {
     Kind.ACTIVITY_FORGED: "e3c574f1df144bc1b5f314e17664c412",
     Kind.WARNED: "1ce4334d3f664ea6bcde7a7a76c6942e",
     Kind.WARNING_CLEARED: "f1c1850e64da42448079e311a82245ed",
+    Kind.EXTENDED: "f57b224ee0e1483486b80a05e1b55e64",
+    Kind.EXTENSION_REFUSED: "7ef38a88cd12497d95f8498d9f993f5b",
     Kind.WOULD_END: "32c53f35dc8e48cca249f9b398525417",
     Kind.ENDED: "cc9d5507484245b2ae23a85c662463fc",
     Kind.END_ESCALATED: "8e86f0fa52d7421fbbba3a9ede847c26",
@@ -47,6 +49,8 @@ _PRIORITY: Final = {
     Kind.INPUT_REFUSED: _WARNING,
     Kind.ACTIVITY_FORGED: _WARNING,
     Kind.END_ESCALATED: _WARNING,
+    Kind.EXTENDED: _NOTICE,
+    Kind.EXTENSION_REFUSED: _NOTICE,
     Kind.ENDED: _NOTICE,
     Kind.WOULD_END: _NOTICE,
     Kind.CLOCK_STEPPED: _NOTICE,
@@ -83,6 +87,7 @@ def fields_of(record: Record) -> dict[str, str]:
     """The structured fields of a record."""
     session, reason = record.session, record.reason
     limit = record.limits.timeout(reason) if record.limits and reason else None
+    limit = None if limit is None else limit + (record.extra or 0)
     rule = record.limits.rule(reason) if record.limits and reason else None
     values = {
         "EVENT": record.kind.value,
@@ -98,6 +103,9 @@ def fields_of(record: Record) -> dict[str, str]:
         "LIMIT_USEC": limit,
         "IDLE_USEC": record.idle,
         "AGE_USEC": record.age,
+        "ASKED_USEC": record.asked,
+        "EXTRA_USEC": record.extra or None,
+        "BY": record.by,
         "LATE_USEC": record.late,
         "TOOK_USEC": record.took,
         "SURVIVORS": None if record.survivors is None else len(record.survivors),
@@ -125,13 +133,21 @@ def _who(record: Record) -> str:
 
 def _why(record: Record) -> str:
     """The limit in words, with how far it was passed."""
+    if record.reason is Reason.REQUEST:
+        return f"by {record.by}"
     if record.limits is None or record.reason is None or record.reason is Reason.USER:
         return "with another session of the user"
     limit, rule = record.limits.timeout(record.reason), record.limits.rule(record.reason)
-    said = f"{record.reason.value} limit {format_span(limit or 0)}, rule {rule!r}"
+    extended = f", extended by {format_span(record.extra)}" if record.extra else ""
+    said = f"{record.reason.value} limit {format_span(limit or 0)}, rule {rule!r}{extended}"
     if record.reason is Reason.IDLE and record.idle is not None:
         return f"idle for {format_span(record.idle)} ({said})"
     return f"open for {format_span(record.age or 0)} ({said})"
+
+
+def _asked(record: Record) -> str:
+    limit = record.reason.value if record.reason else "no"
+    return f"the {limit} timeout of {_who(record)} by {format_span(record.asked or 0)} for {record.by}"
 
 
 def _limits(record: Record) -> str:
@@ -156,6 +172,8 @@ _TEXT: Final[Mapping[Kind, Callable[[Record], str]]] = {
     Kind.ACTIVITY_FORGED: lambda r: f"Forged activity in {_who(r)}",
     Kind.WARNED: lambda r: f"Warned {_who(r)}, ends in {format_span(r.ends_in or 0)}: {_why(r)}",
     Kind.WARNING_CLEARED: lambda r: f"Warning withdrawn from {_who(r)}",
+    Kind.EXTENDED: lambda r: f"Extended {_asked(r)}",
+    Kind.EXTENSION_REFUSED: lambda r: f"Refused to extend {_asked(r)}",
     Kind.WOULD_END: lambda r: f"Would end {_who(r)}: {_why(r)}",
     Kind.ENDED: lambda r: f"Ended {_who(r)}: {_why(r)}, took {format_span(r.took or 0)}",
     Kind.END_ESCALATED: lambda r: f"SIGKILL for {_who(r)}: {_left(r)}",

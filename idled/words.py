@@ -47,15 +47,22 @@ def warning(reason: Reason, limit: Usec, ends_in: Usec, wall_ends_at: Usec) -> s
     return f"{what}: it reaches its time limit of {format_span(limit)}. Save your work; a new login starts anew."
 
 
-def withdrawn() -> str:
-    """The line when the person came back."""
-    return "idled: you are back, so this session stays."
+def withdrawn(reason: Reason, wall_ends_at: Usec | None) -> str:
+    """The line when a warning no longer stands; `wall_ends_at`: when the time limit ends the session."""
+    if reason is Reason.IDLE:
+        but = f" Its time limit still ends it at {clock(wall_ends_at)}." if wall_ends_at is not None else ""
+        return f"idled: you are back, so this session stays.{but}"
+    if wall_ends_at is None:
+        return "idled: this session has no time limit any more."
+    return f"idled: this session now ends at {clock(wall_ends_at)}."
 
 
-def farewell(reason: Reason, limit: Usec | None) -> str:
-    """The last line."""
+def farewell(reason: Reason, limit: Usec | None, by: str = "", note: str = "") -> str:
+    """The last line; `by` and `note`: who asked for the end, and why."""
     if reason is Reason.IDLE and limit is not None:
         return f"idled: session ended after {format_span(limit)} without input."
     if reason is Reason.ABSOLUTE and limit is not None:
         return f"idled: session ended, it was open for {format_span(limit)}."
+    if reason is Reason.REQUEST:
+        return f"idled: session ended by {by}: {note}" if note else f"idled: session ended by {by}."
     return "idled: session ended with another session of yours."

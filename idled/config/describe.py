@@ -3,10 +3,12 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from ..core.model import Allowance
 from ..core.policy import Condition, Policy, Rule
 from ..core.span import format_span
 from .loader import load
@@ -32,6 +34,9 @@ def check(main: Path) -> int:
 def lines(policy: Policy) -> Iterator[str]:
     """One block for each rule, in the order in which they are asked."""
     yield f"mode {policy.mode.value}"
+    for right in fields(policy.access):
+        if names := getattr(policy.access, right.name):
+            yield f"may {right.name} the sessions of others: {', '.join(names)}"
     for rule in policy.rules:
         yield ""
         yield f"{rule.name}:"
@@ -52,6 +57,10 @@ def _condition(condition: Condition) -> str:
 def _value(key: str, value: Any) -> str:
     if value is None:
         return "off"
+    if isinstance(value, Allowance):
+        asked = "with the password" if value.reauthenticate else "without the password"
+        times = f"{value.times} time{'' if value.times == 1 else 's'}"
+        return f"{value.limit.value}, {format_span(value.by_at_most)} at most, {times}, {asked}"
     if isinstance(value, tuple):
         return ", ".join(_value(key, item) for item in value) or "never"
     if isinstance(value, frozenset):

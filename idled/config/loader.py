@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The files' text -> one frozen Policy.
 
-``mode`` and the keys of ``[defaults]`` are taken from the last file that has them; rules are kept in the order in which
-they are read, since the first that sets a value gives it. All problems are collected, so that one look shows all.
+``mode`` and the keys of ``[defaults]`` and ``[access]`` are taken from the last file that has them; rules are kept in
+the order in which they are read, since the first that sets a value gives it. All problems are collected, so that one
+look shows all.
 """
 
 import tomllib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
 from ..core.model import Mode
-from ..core.policy import DEFAULTS, Condition, Policy, Rule
+from ..core.policy import DEFAULTS, Access, Condition, Policy, Rule
 from ..core.span import HOUR, MIN
 from .files import Source, read_all
 from .problems import ConfigError, Problem, nearest, shown
-from .schema import MATCH, SETTINGS, Unfit, fits, read_mode
+from .schema import MATCH, NAME_KINDS, SETTINGS, Unfit, fits, read_mode, read_names
 
 #: Used when there is no policy at all that could be used: it says what would be done and does nothing.
 BUILT_IN: Final = Policy(
@@ -24,7 +25,8 @@ BUILT_IN: Final = Policy(
     rules=(Rule(name="built-in", values={"idle_timeout": 15 * MIN, "absolute_timeout": 12 * HOUR}),),
 )
 
-_TOP: Final = ("mode", "defaults", "rule")
+_TOP: Final = ("mode", "access", "defaults", "rule")
+_ACCESS: Final = tuple(field.name for field in fields(Access))
 _RULE: Final = ("name", "match", *SETTINGS)
 
 
@@ -51,13 +53,14 @@ def parse(sources: Iterable[Source]) -> Loaded:
     if any(problem.fatal for problem in reader.problems):
         raise ConfigError(problem for problem in reader.problems if problem.fatal)
     rules = (*reader.rules, Rule(name=DEFAULTS, values=reader.defaults))
-    policy = Policy(mode=reader.mode, rules=rules)
+    policy = Policy(mode=reader.mode, access=Access(**reader.access), rules=rules)
     return Loaded(policy=policy, sources=sources, warnings=tuple(reader.problems))
 
 
 @dataclass(slots=True)
 class _Reader:
     mode: Mode = Mode.OBSERVE
+    access: dict[str, Any] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
     rules: list[Rule] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -74,6 +77,7 @@ class _Reader:
         self._no_others(data, _TOP, "")
         if "mode" in data:
             self.mode = self._read(read_mode, data["mode"], "mode") or self.mode
+        self._access(self._table(data.get("access", {}), "access"))
         defaults = self._table(data.get("defaults", {}), "defaults")
         self._no_others(defaults, SETTINGS, "defaults.")
         self.defaults |= self._values(defaults, "defaults")
@@ -86,6 +90,16 @@ class _Reader:
                 self._rule(rule, f"rule[{number}]")
             else:
                 self._wrong(f"rule[{number}]", f"found {shown(rule)}, expected a table")
+
+    def _access(self, table: dict[str, Any]) -> None:
+        self._no_others(table, _ACCESS, "access.")
+        for right in table.keys() & _ACCESS:
+            names = self._read(read_names, table[right], f"access.{right}")
+            self.access[right] = names or ()
+            for name in names or ():
+                kind, _, rest = name.partition(":")
+                if suspicion := NAME_KINDS[kind](rest):
+                    self._odd(f"access.{right}", f"{shown(rest)}: {suspicion}")
 
     def _rule(self, table: dict[str, Any], key: str) -> None:
         self._no_others(table, _RULE, f"{key}.")

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-from ..core.model import Activity, Extent, Mode, Unobserved
+from ..core.model import Activity, Allowance, Extent, Mode, Reason, Unobserved
 from ..core.span import SEC, SpanError, Usec, format_span, parse_span
-from .problems import shown
+from .problems import nearest, shown
 
 
 class Unfit(ValueError):
@@ -105,6 +105,39 @@ def _programs(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _allowance(value: Any) -> Allowance | None:
+    if value == "off":
+        return None
+    if not isinstance(value, dict):
+        raise Unfit('expected a table such as { limit = "absolute", by_at_most = "1h", times = 2 }, or "off"')
+    for name in value:
+        if name not in _ALLOWANCE:
+            raise Unfit(f"expected no key {shown(name)}{nearest(name, _ALLOWANCE)}")
+    for name in ("limit", "by_at_most"):
+        if name not in value:
+            raise Unfit(f"expected a key {name}")
+    return Allowance(**{name: _part(name, given) for name, given in value.items()})
+
+
+def _part(name: str, value: Any) -> Any:
+    try:
+        return _ALLOWANCE[name](value)
+    except Unfit as error:
+        raise Unfit(f"{error} as {name}") from None
+
+
+def _extendable(value: Any) -> Reason:
+    if value not in ("idle", "absolute"):
+        raise Unfit('expected "idle" or "absolute"')
+    return Reason(value)
+
+
+def _times(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST_TIMES:
+        raise Unfit(f"expected a number from 1 to {_MOST_TIMES}")
+    return value
+
+
 def _no_program(paths: tuple[str, ...]) -> str:
     """Why the kernel will never say that one of these runs."""
     for path in paths:
@@ -145,6 +178,26 @@ def _truth(value: Any) -> bool:
     return value
 
 
+_ALLOWANCE: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "limit": _extendable,
+    "by_at_most": _span,
+    "times": _times,
+    "reauthenticate": _truth,
+}
+_MOST_TIMES: Final = 100
+
+
+def read_names(value: Any) -> tuple[str, ...]:
+    """Who has a right of [access]: users and groups."""
+    if not isinstance(value, list):
+        raise Unfit('expected a list such as ["user:alice", "group:helpdesk"]')
+    for name in value:
+        kind, _, rest = name.partition(":") if isinstance(name, str) else ("", "", "")
+        if kind not in NAME_KINDS or not rest or not rest.isprintable():
+            raise Unfit(f'expected names such as "user:alice" or "group:helpdesk", and {shown(name)} is none')
+    return tuple(value)
+
+
 def _unknown(find: Callable[[str], Any], what: str) -> Callable[[Any], str]:
     def suspect(name: str) -> str:
         try:
@@ -157,6 +210,12 @@ def _unknown(find: Callable[[str], Any], what: str) -> Callable[[Any], str]:
 
 
 read_mode: Final = _one_of(Mode)
+
+#: What a name in [access] begins with, and how it is found whether there is one.
+NAME_KINDS: Final[Mapping[str, Callable[[str], str]]] = {
+    "user": _unknown(pwd.getpwnam, "user"),
+    "group": _unknown(grp.getgrnam, "group"),
+}
 
 SETTINGS: Final[Mapping[str, Setting]] = {
     "idle_timeout": Setting(does="End the session after this time without activity.", read=_limit, example='"15min"'),
@@ -183,6 +242,11 @@ SETTINGS: Final[Mapping[str, Setting]] = {
         does="What a session gets whose activity cannot be seen: no idle timeout, or idle since it was opened.",
         read=_one_of(Unobserved),
         example='"absolute-only"',
+    ),
+    "extend": Setting(
+        does="Whether, and how far, a person may extend the own session.",
+        read=_allowance,
+        example='{ limit = "absolute", by_at_most = "1h", times = 2, reauthenticate = true }',
     ),
     "hold_while": Setting(
         does="Programs: while one is in the foreground of a terminal of the session, the idle timeout waits.",

@@ -16,8 +16,10 @@ from .activity import follow
 from .events import (
     Action,
     Closed,
+    EndAsked,
     Ending,
     Event,
+    ExtensionAsked,
     Forget,
     Gone,
     HangUp,
@@ -40,6 +42,7 @@ from .events import (
     Withdraw,
     Woken,
 )
+from .extension import Request, refusal
 from .model import Extent, Limits, Mode, Reason, Session, SessionId
 from .policy import Policy
 from .span import Usec
@@ -102,12 +105,10 @@ class Engine:
     def _restored(self, event: Restored, now: Usec) -> None:
         watch = self._watch(event.memory)
         self._set_limits(watch, now)
-        ending = watch.memory.ending
-        if ending is None:
+        if watch.memory.ending is None:
             self._look(watch)
             return
-        limit = watch.limits.timeout(ending.reason)
-        self._do(HangUp(id=watch.session.id, extent=watch.limits.end, reason=ending.reason, limit=limit))
+        self._hang_up(watch, watch.memory.ending)
         self._schedule(watch, now)
 
     def _closed(self, event: Closed, now: Usec) -> None:
@@ -165,15 +166,20 @@ class Engine:
             due = timing.due_at(watch.memory, watch.limits, reason, watch.observed)
             due = due if self.policy.mode is Mode.ENFORCE else None
             if timing.warning_is_void(watch.memory.track(reason), due, now):
-                self._track(watch, reason, warned=None)
-                self._tell(watch, Withdraw(id=watch.session.id))
-                self._record(Kind.WARNING_CLEARED, watch, now, reason=reason)
+                self._withdraw(watch, reason, now)
         overdue = self._first_due(watch)
         if overdue is not None and overdue[0] <= now:
             self._overdue(watch, *overdue, now)
         elif self.policy.mode is Mode.ENFORCE:
             for reason in timing.LIMITED:
                 self._warn(watch, reason, now)
+
+    def _withdraw(self, watch: Watch, reason: Reason, now: Usec) -> None:
+        self._track(watch, reason, warned=None)
+        stands = reason is Reason.ABSOLUTE or watch.memory.absolute.warned is not None
+        ends_at = timing.due_at(watch.memory, watch.limits, Reason.ABSOLUTE, watch.observed) if stands else None
+        self._tell(watch, Withdraw(id=watch.session.id, reason=reason, ends_at=ends_at))
+        self._record(Kind.WARNING_CLEARED, watch, now, reason=reason)
 
     def _first_due(self, watch: Watch) -> tuple[Usec, Reason] | None:
         dues = [
@@ -189,16 +195,11 @@ class Engine:
             self._track(watch, reason, noted=True)
             self._record(Kind.WOULD_END, watch, now, reason=reason, late=now - due)
             return
-        self._end(watch, reason, due, now)
-        if watch.limits.end is Extent.USER:
-            for other in list(self._watches.values()):
-                if other.session.uid == watch.session.uid and other.memory.ending is None:
-                    self._end(other, Reason.USER, now, now)
-                    self._schedule(other)
+        self._end(watch, Ending(reason=reason, due_at=due, started_at=now))
 
     def _warn(self, watch: Watch, reason: Reason, now: Usec) -> None:
         due = timing.due_at(watch.memory, watch.limits, reason, watch.observed)
-        limit = watch.limits.timeout(reason)
+        limit = timing.limit_of(watch.memory, watch.limits, reason)
         if due is None or limit is None:
             return
         lead = timing.lead_reached(watch.memory.track(reason), watch.limits.leads(reason), due, now)
@@ -213,11 +214,39 @@ class Engine:
 
     # How it ends
 
-    def _end(self, watch: Watch, reason: Reason, due: Usec, now: Usec) -> None:
-        watch.memory = replace(watch.memory, ending=Ending(reason=reason, due_at=due, started_at=now))
-        limit = watch.limits.timeout(reason)
+    def _end_asked(self, event: EndAsked, now: Usec) -> None:
+        watch = self._watches.get(event.id)
+        if watch is not None and watch.memory.ending is None:
+            asked = Ending(reason=Reason.REQUEST, due_at=now, started_at=now, by=event.by, note=event.note)
+            self._end(watch, asked)
+            self._schedule(watch)
+
+    def _end(self, watch: Watch, ending: Ending) -> None:
+        self._begin(watch, ending)
+        if watch.limits.end is Extent.USER:
+            now = ending.started_at
+            for other in list(self._watches.values()):
+                if other.session.uid == watch.session.uid and other.memory.ending is None:
+                    self._begin(other, Ending(reason=Reason.USER, due_at=now, started_at=now))
+                    self._schedule(other)
+
+    def _begin(self, watch: Watch, ending: Ending) -> None:
+        watch.memory = replace(watch.memory, ending=ending)
         self._do(Remember(memory=watch.memory))
-        self._do(HangUp(id=watch.session.id, extent=watch.limits.end, reason=reason, limit=limit))
+        self._hang_up(watch, ending)
+
+    def _hang_up(self, watch: Watch, ending: Ending) -> None:
+        limit = timing.limit_of(watch.memory, watch.limits, ending.reason)
+        self._do(
+            HangUp(
+                id=watch.session.id,
+                extent=watch.limits.end,
+                reason=ending.reason,
+                limit=limit,
+                by=ending.by,
+                note=ending.note,
+            )
+        )
 
     def _kill(self, watch: Watch, ending: Ending, now: Usec) -> None:
         killed_at = now if ending.killed_at is None else ending.killed_at
@@ -261,8 +290,39 @@ class Engine:
             late=ending.started_at - ending.due_at,
             took=now - ending.started_at,
             survivors=(),
+            by=ending.by,
+            note=ending.note,
         )
         self._drop(watch)
+
+    # How a limit is moved
+
+    def refusal(self, session: SessionId, request: Request) -> str:
+        """Why an extension is refused; empty when `ExtensionAsked` grants it."""
+        watch = self._watches.get(session)
+        if watch is None or watch.memory.ending is not None:
+            return "the session is being ended"
+        track = watch.memory.track(request.limit)
+        room = None
+        if watch.session.last_resort is not None and watch.limits.absolute_timeout is not None:
+            room = watch.session.last_resort - watch.limits.absolute_timeout - track.extra
+        return refusal(request, watch.limits, track.grants, room)
+
+    def _extension_asked(self, event: ExtensionAsked, now: Usec) -> None:
+        watch, request = self._watches.get(event.id), event.request
+        if watch is None:
+            return
+        why = event.refused or self.refusal(event.id, request)
+        story = {"reason": request.limit, "asked": request.by, "by": request.who}
+        if why:
+            self._record(Kind.EXTENSION_REFUSED, watch, now, **story, note=why)
+            return
+        track = watch.memory.track(request.limit)
+        grants = track.grants + (not request.privileged)
+        self._track(watch, request.limit, extra=track.extra + request.by, grants=grants, noted=False)
+        self._schedule(watch)  # written down before it is told
+        self._record(Kind.EXTENDED, watch, now, **story, note=request.note)
+        self._look(watch)
 
     # What comes from outside of any session
 
@@ -356,7 +416,7 @@ class Engine:
         self._actions.append(action)
 
     def _record(self, kind: Kind, watch: Watch, now: Usec, **fields: Any) -> None:
-        trace = watch.memory.trace
+        trace, reason = watch.memory.trace, fields.get("reason")
         self._do(
             Record(
                 kind=kind,
@@ -365,6 +425,7 @@ class Engine:
                 idle=max(0, now - trace.active_until) if watch.observed else None,
                 age=now - watch.session.opened_at,
                 terminals=tuple(terminal.name for terminal in trace.terminals),
+                extra=watch.memory.track(reason).extra if reason in timing.LIMITED else None,
                 **fields,
             )
         )
@@ -380,6 +441,8 @@ _HANDLERS: Final[dict[type[Any], Callable[[Engine, Any, Usec], None]]] = {
     Restored: Engine._restored,
     Looked: Engine._looked,
     Closed: Engine._closed,
+    EndAsked: Engine._end_asked,
+    ExtensionAsked: Engine._extension_asked,
     Gone: Engine._gone,
     Survived: Engine._survived,
     Reloaded: Engine._reloaded,

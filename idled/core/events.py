@@ -6,6 +6,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from .activity import Look, Trace, first_trace
+from .extension import Request
 from .model import Extent, Limits, Reason, Session, SessionId
 from .policy import Policy
 from .span import Usec
@@ -18,6 +19,8 @@ class Track:
     timeout: Usec | None = None  # the limit in force; None is no limit, or none that is enforced
     warned: Usec | None = None  # the shortest lead time at which was warned of the present deadline
     not_before: Usec = 0  # no end by this limit before this moment: limits that came late leave time to warn
+    extra: Usec = 0  # what extensions added to the limit
+    grants: int = 0  # how often the person extended it
     noted: bool = False  # in observe mode: would-end was recorded
 
 
@@ -28,6 +31,8 @@ class Ending:
     reason: Reason
     due_at: Usec
     started_at: Usec
+    by: str = ""  # who asked for it, and why
+    note: str = ""
     killed_at: Usec | None = None  # when SIGKILL was sent first
     escalated: bool = False  # end-escalated was recorded
     failed: bool = False  # end-failed was recorded
@@ -91,6 +96,24 @@ class Closed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndAsked:
+    """Somebody who may do so wants it ended."""
+
+    id: SessionId
+    by: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtensionAsked:
+    """Somebody wants a limit moved. `refused`: why not, where more than the rules is against it."""
+
+    id: SessionId
+    request: Request
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gone:
     """No process of a session that is being ended is left."""
 
@@ -129,7 +152,20 @@ class Woken:
     """The engine's deadline has come."""
 
 
-Event: TypeAlias = Opened | Restored | Looked | Closed | Gone | Survived | Reloaded | Stepped | Scanned | Woken
+Event: TypeAlias = (
+    Opened
+    | Restored
+    | Looked
+    | Closed
+    | EndAsked
+    | ExtensionAsked
+    | Gone
+    | Survived
+    | Reloaded
+    | Stepped
+    | Scanned
+    | Woken
+)
 
 
 # Actions
@@ -154,9 +190,14 @@ class Warn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withdraw:
-    """Tell the person that the warning no longer stands."""
+    """Tell the person that the warning no longer stands.
+
+    `ends_at`: when the absolute timeout now ends the session; of an idle warning only where it has warned too.
+    """
 
     id: SessionId
+    reason: Reason
+    ends_at: Usec | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +208,8 @@ class HangUp:
     extent: Extent
     reason: Reason
     limit: Usec | None
+    by: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +250,8 @@ class Kind(Enum):
     ACTIVITY_FORGED = "activity-forged"
     WARNED = "warned"
     WARNING_CLEARED = "warning-cleared"
+    EXTENDED = "extended"
+    EXTENSION_REFUSED = "extension-refused"
     WOULD_END = "would-end"
     ENDED = "ended"
     END_ESCALATED = "end-escalated"
@@ -236,6 +281,9 @@ class Record:
     ends_in: Usec | None = None
     survivors: tuple[str, ...] | None = None
     terminals: tuple[str, ...] = ()
+    extra: Usec | None = None  # what extensions add to the limit
+    asked: Usec | None = None  # by how much it was to be extended
+    by: str = ""  # who asked for it
     note: str = ""  # what else a person should know, in words
 
 

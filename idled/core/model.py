@@ -13,6 +13,7 @@ class Reason(Enum):
 
     IDLE = "idle"
     ABSOLUTE = "absolute"
+    REQUEST = "request"  # somebody who may do so asked for it
     USER = "user"  # another session of the same person was ended, and its rule says end = "user"
 
 
@@ -46,6 +47,21 @@ class Unobserved(Enum):
     IDLE_FROM_START = "idle-from-start"  # it counts as idle since it was opened
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """How a person may extend a session: the value of the setting ``extend``."""
+
+    limit: Reason  # the one that is moved: idle or absolute
+    by_at_most: Usec  # each time
+    times: int = 1  # in the life of the session
+    reauthenticate: bool = True  # only with the person's password
+
+    @property
+    def at_most(self) -> Usec:
+        """What all grants come to."""
+        return self.by_at_most * self.times
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class SessionId:
     """What the kernel calls a session: nothing in it can be replayed or confused by pid reuse."""
@@ -71,6 +87,7 @@ class Session:
     tty: str = ""  # the terminal it was opened on, without /dev/; none for SSH
     remote: str = ""  # address or host name of the other end; none for a console
     logind: str = ""  # logind's id, its name for people
+    last_resort: Usec | None = None  # the age at which logind ends it, whatever comes; None: not at all, or not known
 
     @property
     def name(self) -> str:
@@ -89,6 +106,7 @@ class Limits:
     kill_after: Usec = 5_000_000
     activity: frozenset[Activity] = frozenset()  # empty: input with a terminal, traffic without
     unobserved: Unobserved = Unobserved.ABSOLUTE_ONLY
+    extend: Allowance | None = None
     hold_while: tuple[str, ...] = ()  # absolute paths of programs in whose foreground the idle timeout waits
     origin: Mapping[str, str] = field(default_factory=dict)
 

@@ -70,10 +70,20 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Who, besides root, may do what with the sessions of others: names like ``user:alice`` and ``group:helpdesk``."""
+
+    view: tuple[str, ...] = ()
+    extend: tuple[str, ...] = ()
+    end: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The whole policy. `rules` ends with the defaults, a rule that matches everything."""
 
     mode: Mode = Mode.OBSERVE
+    access: Access = Access()
     rules: tuple[Rule, ...] = ()
 
     def limits(self, session: Session, terminals: Terminals) -> Limits:

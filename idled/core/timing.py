@@ -2,7 +2,7 @@
 """When something is due for a session. Every rule of time is here, and nothing else.
 
 T1. The idle timeout is due at ``active_until + idle_timeout``, the absolute timeout at ``opened_at +
-    absolute_timeout``. The earlier one ends the session.
+    absolute_timeout``, each with what extensions (see ``extension``) added to it. The earlier one ends the session.
 T2. The idle timeout is due only while activity can be observed; where it cannot, ``unobserved`` may say that the
     session counts as idle since it was opened.
 T3. Before each of the two the person is warned once at each lead time. Where several lead times have passed at once
@@ -43,9 +43,15 @@ FAILED_AFTER: Final = 10 * SEC
 FAILED_AGAIN: Final = 5 * SEC
 
 
+def limit_of(memory: Memory, limits: Limits, reason: Reason) -> Usec | None:
+    """The limit with what extensions added to it (T1); None is no limit."""
+    timeout = limits.timeout(reason)
+    return None if timeout is None else timeout + memory.track(reason).extra
+
+
 def due_at(memory: Memory, limits: Limits, reason: Reason, observed: bool) -> Usec | None:
     """When the session is to be ended by this limit; None: never (T1, T2, T7)."""
-    timeout = limits.timeout(reason)
+    timeout = limit_of(memory, limits, reason)
     countable = observed or limits.unobserved is Unobserved.IDLE_FROM_START
     if timeout is None or (reason is Reason.IDLE and not countable):
         return None

@@ -107,6 +107,24 @@ def test_the_last_line_says_why(reason: Reason, limit: int | None, said: str) ->
     assert said in words.farewell(reason, limit)
 
 
+def test_the_last_line_says_who_asked_for_it() -> None:
+    assert words.farewell(Reason.REQUEST, None, "root") == "idled: session ended by root."
+    assert words.farewell(Reason.REQUEST, None, "root", "new kernel") == "idled: session ended by root: new kernel"
+
+
+@pytest.mark.parametrize(
+    ("reason", "ends_at", "said"),
+    [
+        (Reason.IDLE, None, "idled: you are back, so this session stays."),
+        (Reason.IDLE, NOON, "this session stays. Its time limit still ends it at "),
+        (Reason.ABSOLUTE, NOON, "idled: this session now ends at "),
+        (Reason.ABSOLUTE, None, "idled: this session has no time limit any more."),
+    ],
+)
+def test_a_warning_is_withdrawn_for_what_it_was(reason: Reason, ends_at: int | None, said: str) -> None:
+    assert said in words.withdrawn(reason, ends_at)
+
+
 SPANS = st.integers(SEC, LONGEST)
 
 
@@ -115,8 +133,9 @@ def test_every_line_is_one_line_and_fits_the_reply(
     idle: int | None, absolute: int | None, ends_in: int, ends_at: int
 ) -> None:
     limits = Limits(idle_timeout=idle, absolute_timeout=absolute)
-    lines = [words.greeting(limits, ends_at), words.greeting(limits, None), words.withdrawn()]
+    lines = [words.greeting(limits, ends_at), words.greeting(limits, None)]
     for reason in Reason:
+        lines += [words.withdrawn(reason, None), words.withdrawn(reason, ends_at)]
         lines += [words.warning(reason, idle or SEC, ends_in, ends_at), words.farewell(reason, absolute)]
     for line in lines:
         assert words.clean(line, 512) == line

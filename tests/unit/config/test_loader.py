@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from idled.config.files import Source
 from idled.config.loader import parse
 from idled.config.problems import ConfigError
-from idled.core.model import Extent, Mode, Reason, Session, SessionId
+from idled.core.model import Allowance, Extent, Mode, Reason, Session, SessionId
+from idled.core.policy import Access
 from idled.core.span import HOUR, MIN, SEC
 
 RULE = '[[rule]]\nname = "r"\n'
@@ -27,6 +28,9 @@ def warnings(*texts: str) -> list[str]:
 
 
 SPAN = 'expected a time span such as "15min"'
+ALLOWANCE = 'expected a table such as { limit = "absolute", by_at_most = "1h", times = 2 }, or "off"'
+EXTEND = "[defaults]\nextend = "
+LIMIT = 'defaults.extend: found a table, expected "idle" or "absolute" as limit'
 PROGRAMS = 'expected a list of absolute paths such as ["/usr/bin/apt"]'
 NETWORK = 'expected an address or network such as "10.8.0.0/16"'
 
@@ -53,6 +57,31 @@ NETWORK = 'expected an address or network such as "10.8.0.0/16"'
         ("[defaults]\nidle_timeout = 15", f'defaults.idle_timeout: found 15, {SPAN}, in quotes, or "off"'),
         ("[defaults]\nidle_timeout = true", f'defaults.idle_timeout: found true, {SPAN}, in quotes, or "off"'),
         ("[defaults]\nkill_after = []", f"defaults.kill_after: found [], {SPAN}, in quotes"),
+        ("[defaults]\nextend = 1", f"defaults.extend: found 1, {ALLOWANCE}"),
+        (f"{EXTEND}{{ limit = 'idle' }}", "defaults.extend: found a table, expected a key by_at_most"),
+        (f"{EXTEND}{{ limit = 'user', by_at_most = '1h' }}", LIMIT),
+        (
+            f"{EXTEND}{{ limit = 'idle', by_at_most = '1h', times = 0 }}",
+            "defaults.extend: found a table, expected a number from 1 to 100 as times",
+        ),
+        (
+            f"{EXTEND}{{ limit = 'idle', by_at_most = '1h', time = 1 }}",
+            'defaults.extend: found a table, expected no key "time"; did you mean times?',
+        ),
+        (
+            f"{EXTEND}{{ limit = 'idle', by_at_most = '1h', reauthenticate = 1 }}",
+            "defaults.extend: found a table, expected true or false as reauthenticate",
+        ),
+        ("access = 1", "access: found 1, expected a table"),
+        ("[access]\nveiw = []", "access.veiw: unknown key; did you mean view?"),
+        (
+            '[access]\nview = "user:a"',
+            'access.view: found "user:a", expected a list such as ["user:alice", "group:helpdesk"]',
+        ),
+        (
+            '[access]\nend = ["alice"]',
+            'access.end: found ["alice"], expected names such as "user:alice" or "group:helpdesk", and "alice" is none',
+        ),
         ("[defaults]\nhold_while = 1", f"defaults.hold_while: found 1, {PROGRAMS}"),
         (
             '[defaults]\nhold_while = ["apt"]',
@@ -254,3 +283,22 @@ def test_a_program_that_could_never_hold_is_said(tmp_path: Path, text: bytes | N
 
 def test_a_program_of_roots_is_not_suspect() -> None:
     assert warnings('[defaults]\nhold_while = ["/usr/bin/env"]') == []
+
+
+def test_an_allowance_and_how_it_is_taken_back() -> None:
+    text = EXTEND + '{ limit = "absolute", by_at_most = "1h" }\n' + RULE + 'match.user = "root"\nextend = "off"'
+    first, last = parse([Source("f", text)]).policy.rules
+    assert first.values == {"extend": None}
+    assert last.values == {"extend": Allowance(limit=Reason.ABSOLUTE, by_at_most=HOUR, times=1, reauthenticate=True)}
+
+
+def test_rights_are_those_of_the_last_file_that_names_them() -> None:
+    texts = ('[access]\nview = ["user:root"]\nend = ["user:root"]', '[access]\nview = ["group:root"]\nend = []')
+    policy = parse(Source("f", text) for text in texts).policy
+    assert policy.access == Access(view=("group:root",))
+
+
+def test_a_right_of_nobody_known_is_suspect() -> None:
+    assert warnings('[access]\nend = ["user:no-such", "group:root"]') == [
+        'f: access.end: "no-such": no such user on this machine'
+    ]

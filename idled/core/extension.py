@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""When a limit of one session may be moved. Every rule about that is here; no other way moves a limit.
+
+E1. The person may move the limit that ``extend`` of the session's rules names, by at most ``by_at_most`` each time, and
+    ``times`` times in the life of the session.
+E2. Who is privileged may move any limit that the session has, and says why; that uses up nothing of the person's.
+E3. What is granted adds to the limit of this one session until it is over (`Track.extra`).
+E4. A session that is being ended is past it.
+E5. The absolute timeout is never moved beyond the last resort that logind was given at the login, which would end the
+    session all the same.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from .model import Limits, Reason
+from .span import DAY, SEC, Usec, format_span
+
+#: More is a slip of the hand.
+MOST: Final = 30 * DAY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked for: by whom, and why."""
+
+    limit: Reason
+    by: Usec
+    who: str
+    privileged: bool = False
+    note: str = ""
+
+
+def refusal(request: Request, limits: Limits, used: int, room: Usec | None) -> str:
+    """Why it is refused, in words for who asked; empty when it is granted.
+
+    `used`: how often the person extended it; `room`: by how much its absolute timeout can still grow, None for any.
+    """
+    name = f"{request.limit.value} timeout"
+    if limits.timeout(request.limit) is None:
+        return f"the session has no {name}"
+    if not SEC <= request.by <= MOST:
+        return f"a span between 1s and {format_span(MOST)} was expected"
+    if not request.privileged and (why := _not_allowed(request, limits, used)):
+        return why
+    if request.limit is Reason.ABSOLUTE and room is not None and request.by > room:
+        left = f"no more than {format_span(room)} is left" if room > 0 else "nothing is left"
+        return f"{left} until logind ends the session, as was set at its login"
+    return ""
+
+
+def _not_allowed(request: Request, limits: Limits, used: int) -> str:
+    """What the rules have against it (E1)."""
+    allowed = limits.extend
+    if allowed is None:
+        return "no rule lets this session be extended"
+    if request.limit is not allowed.limit:
+        return f"only the {allowed.limit.value} timeout may be extended"
+    if request.by > allowed.by_at_most:
+        return f"at most {format_span(allowed.by_at_most)} at a time may be asked for"
+    if used >= allowed.times:
+        return f"it was extended {used} time{'' if used == 1 else 's'} already, which is all that may be"
+    return ""
