@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """One session under watch, and how it stands. What happens to it is decided in ``engine``."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from . import timing
@@ -45,6 +46,8 @@ class Status:
     age: Usec
     ending: Reason | None
     warned: bool
+    extra: Mapping[Reason, Usec]  # what extensions added to each limit
+    times_left: int  # how often its person may extend it yet
     holder: str  # path of the program for which the idle timeout waits
     due_at: Usec | None  # when the earlier of its limits ends it
     reason: Reason | None  # which one that is
@@ -65,6 +68,13 @@ def same(written: Memory, memory: Memory) -> bool:
     )
     delivered = [trace.connection.delivered if trace.connection else None for trace in (then, now)]
     return replace(memory, trace=alike) == written and delivered[0] == delivered[1]
+
+
+def _times_left(memory: Memory, limits: Limits) -> int:
+    allowed = limits.extend
+    if allowed is None or limits.timeout(allowed.limit) is None or memory.ending is not None:
+        return 0
+    return max(0, allowed.times - memory.track(allowed.limit).grants)
 
 
 def status(watch: Watch, mode: Mode, now: Usec) -> Status:
@@ -88,6 +98,8 @@ def status(watch: Watch, mode: Mode, now: Usec) -> Status:
         age=now - watch.session.opened_at,
         ending=memory.ending.reason if memory.ending else None,
         warned=reason is not None and memory.track(reason).warned is not None,
+        extra={key: memory.track(key).extra for key in timing.LIMITED},
+        times_left=_times_left(memory, limits),
         holder=memory.trace.holder,
         due_at=dues[reason] if reason is not None else None,
         reason=reason,

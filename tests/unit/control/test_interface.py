@@ -14,7 +14,7 @@ from idled.control.client import call
 from idled.control.interface import DESCRIPTION, session_view
 from idled.core.engine import Engine
 from idled.core.events import Opened
-from idled.core.model import Limits, Mode, Reason, Session, SessionId
+from idled.core.model import Allowance, Limits, Mode, Reason, Session, SessionId
 from idled.core.policy import Policy, Rule
 from idled.core.span import HOUR, MIN, SEC
 from idled.core.watch import Status
@@ -28,6 +28,7 @@ SESSION = Session(id=SessionId("b", 7, 70), user="u", uid=5, opened_at=0, servic
 LIMITS = Limits(
     idle_timeout=15 * MIN,
     absolute_timeout=12 * HOUR,
+    extend=Allowance(limit=Reason.ABSOLUTE, by_at_most=HOUR),
     origin={"idle_timeout": "contractors", "absolute_timeout": "defaults"},
 )
 STATUS = Status(
@@ -39,22 +40,17 @@ STATUS = Status(
     age=HOUR,
     ending=None,
     warned=False,
+    extra={Reason.IDLE: MIN, Reason.ABSOLUTE: HOUR},
+    times_left=1,
     holder="/usr/bin/apt",
     due_at=20 * SEC,
     reason=Reason.IDLE,
     warn_at=12 * SEC,
 )
-NOTHING = {
-    "heldBy",
-    "idleTimeoutUSec",
-    "idleRule",
-    "absoluteTimeoutUSec",
-    "absoluteRule",
-    "reason",
-    "endsInUSec",
-    "warnsInUSec",
+NOTHING = {"heldBy", "reason", "endsInUSec", "warnsInUSec", "extend"} | {
+    f"{limit}{what}" for limit in ("idle", "absolute") for what in ("TimeoutUSec", "Rule", "ExtraUSec")
 }
-KINDS = {"string": str, "int": int, "bool": bool, "[]string": list}
+KINDS = {"string": str, "int": int, "bool": bool, "[]string": list, "Allowance": dict}
 
 
 def described() -> dict[str, str]:
@@ -82,7 +78,8 @@ def test_a_session_is_shown_as_it_is_described(status: Status) -> None:
 
 def test_all_that_may_be_missing_is_missing_without_limits_and_there_with_them() -> None:
     assert session_view(STATUS, 0).keys() == described().keys()
-    bare = replace(STATUS, limits=Limits(), holder="", due_at=None, reason=None, warn_at=None)
+    unmoved = dict.fromkeys(STATUS.extra, 0)
+    bare = replace(STATUS, limits=Limits(), extra=unmoved, holder="", due_at=None, reason=None, warn_at=None)
     left_out = described().keys() - session_view(bare, 0).keys()
     assert left_out == NOTHING - {"idleRule", "absoluteRule"} or left_out == NOTHING
 

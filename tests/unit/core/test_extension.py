@@ -5,10 +5,10 @@ import pytest
 
 from idled.core.events import EndAsked, ExtensionAsked, Kind
 from idled.core.extension import Request, refusal
-from idled.core.model import Allowance, Limits, Reason
+from idled.core.model import Allowance, Limits, Reason, SessionId
 from idled.core.span import DAY, HOUR, MIN, SEC, Usec
 
-from .driver import Driver, SessionId, policy
+from .driver import Driver, policy
 
 ALLOWANCE = Allowance(limit=Reason.ABSOLUTE, by_at_most=HOUR, times=2)
 LIMITS = Limits(idle_timeout=15 * MIN, absolute_timeout=12 * HOUR, extend=ALLOWANCE)
