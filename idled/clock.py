@@ -17,6 +17,8 @@ from .core.span import SEC, Usec
 
 _TFD_TIMER_ABSTIME: Final = 1
 _TFD_TIMER_CANCEL_ON_SET: Final = 2
+#: Two clocks are not read at one moment; a difference of so much does not come from that.
+_CERTAIN: Final[Usec] = SEC
 _FAR: Final = 2**62 // 1_000_000_000  # seconds; a wall clock never gets there
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -110,9 +112,16 @@ class StepWatch(_Timer):
         self._set(_TFD_TIMER_ABSTIME | _TFD_TIMER_CANCEL_ON_SET, _FAR, 0)
 
     def step(self) -> Usec | None:
-        """By how much the wall clock moved against CLOCK_BOOTTIME; None when it was not touched."""
-        if not self._read():
+        """By how much the wall clock moved against CLOCK_BOOTTIME since it was asked last; None when it did not.
+
+        Of a machine that woke up: next to nothing. A step between our reading of the clocks and the arming of the timer
+        is not told by the kernel; it shows in the clocks themselves.
+        """
+        told = self._read()
+        if told:
+            self._arm()
+        by = offset() - self._offset
+        if not told and abs(by) < _CERTAIN:
             return None
-        self._arm()
-        before, self._offset = self._offset, offset()
-        return self._offset - before
+        self._offset += by
+        return by

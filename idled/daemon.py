@@ -15,6 +15,7 @@ from typing import Any, Final
 from systemd import daemon as systemd
 
 from . import __version__, clock, procfs, words
+from .access import Access
 from .config import describe
 from .config.files import MAIN
 from .config.store import Store
@@ -22,7 +23,9 @@ from .core import events
 from .core.engine import Engine
 from .core.events import Kind, Record
 from .core.span import SEC, Usec
+from .desk import Desk
 from .hands import Hands
+from .health import Health
 from .journal import Journal
 from .reception import Reception
 from .sources import sshd, utmp
@@ -56,6 +59,16 @@ class Daemon:
         )
         self._hands.registry.wants_groups = policy.wants_groups()
         self._reception = Reception(self._hands, self._refuse)
+        self._access = Access(self._engine, self._hands.registry)
+        self._desk = Desk(
+            hands=self._hands,
+            journal=self._journal,
+            store=store,
+            access=self._access,
+            health=Health(hands=self._hands, journal=self._journal, store=store, reception=self._reception),
+            reload=self._reload,
+            refuse=self._refuse,
+        )
 
     async def run(self, pam: socket.socket, varlink: socket.socket) -> int:
         """Enforce until told to stop; the exit code."""
@@ -65,14 +78,15 @@ class Daemon:
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         loop.add_signal_handler(signal.SIGINT, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
-        loop.add_reader(self._hands.fileno(), self._hands.wake)
+        loop.add_reader(self._hands.fileno(), self._wake)
         loop.add_reader(self._steps.fileno(), self._stepped)
         self._hands.recall(procfs.boot_id())
         self._start(self._hands.logind.run())
         await self._hands.logind.first_listed.wait()
         await self._scan()
         self._start(Registrations(pam, self._reception.register, self._refuse).run())
-        service = await self._reception.service().listen(varlink)
+        service = self._desk.service()
+        service.listen(varlink)
         self._start(self._scan_again())
         self._start(self._watchdog())
         self._journal.write(Record(kind=Kind.STARTED, note=f"version {__version__}, {self._summary()}"))
@@ -128,12 +142,19 @@ class Daemon:
             if registry.around(sighting.pid) is None:
                 await registry.see(sighting)
         await registry.groups_again()
+        await self._access.refresh()
 
     async def _scan_again(self) -> None:
         while True:
             await asyncio.sleep(_SCAN_EVERY / SEC)
             await self._scan()
             self._hands.handle(events.Scanned())
+            self._stepped()
+
+    def _wake(self) -> None:
+        """Something is due; a step of the wall clock that the kernel did not tell of is told before what follows."""
+        self._stepped()
+        self._hands.wake()
 
     def _stepped(self) -> None:
         by = self._steps.step()
@@ -148,6 +169,7 @@ class Daemon:
         if policy is not None:
             self._hands.registry.wants_groups = policy.wants_groups()
             self._hands.handle(events.Reloaded(policy=policy))
+            self._start(self._access.refresh())
         systemd.notify(f"READY=1\nSTATUS={self._summary()}")
 
     def _refuse(self, what: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from . import clock, words
 from .actions import end, warn
 from .core import events
-from .core.activity import Look
+from .core.activity import ConnectionLook, Look
 from .core.engine import Engine
 from .core.events import Action, Event, Kind, Record
 from .core.model import Extent, SessionId
@@ -21,6 +21,7 @@ from .evidence import terminals as evidence
 from .evidence.connections import Connections
 from .journal import Journal
 from .members import Handle, leader, terminals
+from .sources import mosh
 from .sources.logind import Logind
 from .sources.registry import Registry
 from .state import State
@@ -65,6 +66,11 @@ class Hands:
                     queue.append(answer)
         self._alarm.set(self.engine.deadline)
 
+    @property
+    def remembers(self) -> bool:
+        """Whether what is known of sessions can be kept for a restart."""
+        return not self._state_failed
+
     def look_again(self, session: SessionId) -> None:
         """Take a look out of turn, for whoever wants to know now."""
         self.handle(self._look(events.LookAt(id=session)))
@@ -100,11 +106,14 @@ class Hands:
         limits = self.engine.limits(handle.session.id)
         return Look(
             terminals=evidence.look(terminals(handle), handle.session.uid),
-            connection=self._connections.look(handle.connection, leader(handle.session), handle.session.uid),
+            connection=None if mosh.serves(handle) else self._connection(handle),
             holder=foreground.holder(handle, limits.hold_while) if limits and limits.hold_while else "",
             at=clock.now(),
             offset=clock.offset(),
         )
+
+    def _connection(self, handle: Handle) -> ConnectionLook | None:
+        return self._connections.look(handle.connection, leader(handle.session), handle.session.uid)
 
     def _warn(self, action: events.Warn) -> None:
         ends_in = action.ends_at - clock.now()

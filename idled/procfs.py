@@ -20,6 +20,8 @@ from .core.span import SEC, Usec
 TICK: Final[Usec] = SEC // os.sysconf("SC_CLK_TCK")
 #: The kernel's value of loginuid and sessionid for "not set".
 UNSET: Final = 2**32 - 1
+#: The mount namespace that no user has a hand in.
+_MOUNTS: Final = "/proc/1/ns/mnt"
 _GONE: Final = (FileNotFoundError, ProcessLookupError)
 
 
@@ -154,6 +156,33 @@ def executable(pid: int) -> str | None:
         return os.readlink(f"/proc/{pid}/exe")
     except OSError:
         return None
+
+
+def program(pid: int) -> str | None:
+    """The path of the file it runs, where that can be believed and nobody but root can write the file.
+
+    The kernel's link is a path in the process's own mount namespace, in which a user can be root and mount what he
+    likes: there it must be the same file for us. In that of PID 1 he cannot; there what an upgrade has put another
+    file in place of is still what it was. (By its links a file is not always known to be gone: on overlayfs it has
+    them still.)
+    """
+    link, file = executable(pid) or "", _status(f"/proc/{pid}/exe")
+    if file is None or file.st_uid != 0 or file.st_mode & 0o022:
+        return None
+    if _same(file, _status(link)):
+        return link
+    return link.removesuffix(" (deleted)") if _same(_status(f"/proc/{pid}/ns/mnt"), _status(_MOUNTS)) else None
+
+
+def _status(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
+
+
+def _same(one: os.stat_result | None, other: os.stat_result | None) -> bool:
+    return one is not None and other is not None and os.path.samestat(one, other)
 
 
 def title(pid: int) -> str:

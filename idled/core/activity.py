@@ -13,6 +13,8 @@ A bound is never too early and only grows. What needs two kinds of evidence at o
    fewer than an agent's shortest answer (`hidden_until`).
 3. Of an SSH session without terminals: bytes that went into the session or came out of it (traffic). A rule may say
    otherwise for either kind, and may let output count (`output_until`); a line of ours, a warning, is none.
+   Output counts while it is on its way: until the client acknowledged the last of it, over a slow line or a fast one,
+   and no longer than the client acknowledges anything.
 4. Bytes that were delivered between two looks were delivered, at the latest, when the connection last received
    anything. What arrives without delivering bytes (keepalives, chaff) blurs that; a session where this is seen is
    *chatty* and is looked at every few seconds, so that two looks are never far apart.
@@ -29,6 +31,10 @@ A bound is never too early and only grows. What needs two kinds of evidence at o
 10. A look at a connection in the midst of a write can show less than went in or came out, never more. So the most that
    was seen is remembered. A look that shows even less than that tells nothing in a chatty session, where the next one
    is near; elsewhere it is taken for activity, as in 7.
+11. A terminal here may be fed from another session of the same user: a tmux that was started here, and attached to
+    from there. So input there is as good as bytes here; the sign must be there all the same.
+12. On a console, what is typed ahead of a job leaves nothing but itself in the queue, which has no moment. So while a
+    terminal there takes input line by line, or has some waiting, it is looked at every few seconds.
 
 What is not here: how all this is read (``evidence``), and what follows from it (``engine``).
 """
@@ -39,12 +45,16 @@ from typing import Final
 
 from .model import Activity
 from .rekeys import apart
-from .span import Usec
-from .stamps import TICK, Sign, TerminalLook, Window, sign
+from .span import SEC, Usec
+from .stamps import STEP, TICK, Sign, TerminalLook, Window, sign
 
 _DOUBTS: Final = 3
 #: Of chatter: looks without it until the session is no longer chatty.
 _CALM_LOOKS: Final = 100
+#: From a key there to its sign here, at most.
+_FED: Final = SEC
+#: A client that acknowledges nothing for so long, although there is something to, is not there.
+_DEAF: Final = 3 * SEC
 #: Bytes of an ssh-agent's shortest answer: its length and a type.
 _ANSWER: Final = 5
 #: More bytes than a line of ours comes to.
@@ -58,7 +68,9 @@ class ConnectionLook:
     received_at: Usec  # when the kernel last received data on it
     sent_at: Usec  # when it last sent data
     wire_in: int  # bytes on the wire
-    wire_out: int
+    wire_out: int  # of those sent, the ones that were acknowledged
+    unheard: int = 0  # bytes that were written and not yet acknowledged
+    heard_at: Usec | None = None  # when the client last acknowledged anything
     counted: int | None = None  # pid of the sshd whose counters the next two come from
     delivered: int | None = None  # what the client delivered into the session
     issued: int | None = None  # what came out of the session
@@ -99,6 +111,7 @@ class Trace:
     bytes_until: Usec
     traffic_until: Usec
     output_until: Usec = 0
+    out_to: int = 0  # where on the wire the session's last output ends, so far as is known
     told: bool = False  # we wrote on its terminals since the last look
     terminals: tuple[TerminalLook, ...] = ()
     connection: ConnectionLook | None = None
@@ -107,12 +120,19 @@ class Trace:
     unexplained: int = 0  # signs since bytes were last delivered
     forged: bool = False  # the session showed activity that was none (2, 6, 8)
     holder: str = ""  # what held the session at the last look (9)
+    fed: bool = False  # one of its terminals was fed from another session (11)
     coarse: bool = False  # it was recorded that the bytes of its connection cannot be counted
 
     @property
+    def puzzling(self) -> bool:
+        """Whether its signs are to be judged by what happened in other sessions of the user, too (11)."""
+        return self.fed or self.unexplained > 0
+
+    @property
     def wary(self) -> bool:
-        """Whether the next look must not be far away (4, 6, 9)."""
-        return self.chatty > 0 or self.doubts > 0 or self.holder != ""
+        """Whether the next look must not be far away (4, 6, 9, 12)."""
+        typed_ahead = any(terminal.canonical or terminal.queued for terminal in self.terminals)
+        return self.chatty > 0 or self.doubts > 0 or self.holder != "" or (typed_ahead and self.connection is None)
 
 
 def first_trace(opened_at: Usec) -> Trace:
@@ -128,8 +148,13 @@ def first_trace(opened_at: Usec) -> Trace:
     )
 
 
-def follow(trace: Trace, look: Look, kinds: frozenset[Activity] = frozenset()) -> Trace:
-    """The trace after one more look. `kinds`: what counts as activity; empty is what counts by itself (1 to 3)."""
+def follow(
+    trace: Trace, look: Look, kinds: frozenset[Activity] = frozenset(), elsewhere_until: Usec | None = None
+) -> Trace:
+    """The trace after one more look. `kinds`: what counts as activity; empty is what counts by itself (1 to 3).
+
+    `elsewhere_until`: until when the user can have been active in another session; None where there is none (11).
+    """
     before = {terminal.device: terminal for terminal in trace.terminals}
     signs = _signs(before, trace, look)
     doubtful = any(found.doubtful for found in signs)
@@ -148,8 +173,11 @@ def follow(trace: Trace, look: Look, kinds: frozenset[Activity] = frozenset()) -
     if _hides(trace, look):
         new = replace(new, hidden_until=new.bytes_until)
     new = _with_suspicion(new, trace, look, doubtful=doubtful, moved=moved)
+    fed_until = elsewhere_until if elsewhere_until is not None and new.puzzling else 0
+    if fed_until and fed_until + _FED >= max([trace.at, *(found.until - STEP for found in signs if found.moved)]):
+        new = replace(new, unexplained=0, forged=trace.forged, fed=True)
     held_until = look.at if look.holder or trace.holder else 0
-    active_until = max(trace.active_until, _active_until(new, look, kinds), held_until)
+    active_until = max(trace.active_until, _active_until(new, look, kinds, fed_until), held_until)
     return replace(new, active_until=active_until, holder=look.holder, told=False)
 
 
@@ -186,11 +214,11 @@ def _remembered(before: Mapping[int, TerminalLook], now: TerminalLook, found: Si
     return replace(now, doubted=found.doubtful or stays)
 
 
-def _active_until(trace: Trace, look: Look, kinds: frozenset[Activity]) -> Usec:
+def _active_until(trace: Trace, look: Look, kinds: frozenset[Activity], fed_until: Usec) -> Usec:
     """The bound on what counts; where the counters cannot be read, input is all there is."""
     exact = look.connection is not None and look.connection.delivered is not None
     bounds = {
-        Activity.INPUT: _input_until(trace, look),
+        Activity.INPUT: _input_until(trace, look, fed_until),
         Activity.OUTPUT: trace.output_until,
         Activity.TRAFFIC: trace.traffic_until,
     }
@@ -198,14 +226,14 @@ def _active_until(trace: Trace, look: Look, kinds: frozenset[Activity]) -> Usec:
     return max(bounds[kind] for kind in (kinds if exact else (Activity.INPUT,)))
 
 
-def _input_until(trace: Trace, look: Look) -> Usec:
+def _input_until(trace: Trace, look: Look, fed_until: Usec) -> Usec:
     if look.connection is None:
         return trace.signs_until
     if look.connection.delivered is None:
-        return min(trace.signs_until, look.connection.received_at + TICK)
+        return min(trace.signs_until, max(look.connection.received_at + TICK, fed_until))
     if not look.terminals:
         return trace.bytes_until
-    return min(max(trace.signs_until, trace.hidden_until), trace.bytes_until)
+    return min(max(trace.signs_until, trace.hidden_until), max(trace.bytes_until, fed_until))
 
 
 def _hides(trace: Trace, look: Look) -> bool:
@@ -227,21 +255,37 @@ def _with_connection(trace: Trace, was: ConnectionLook | None, was_at: Usec, loo
     received_at, sent_at = min(now.received_at + TICK, look.at), min(now.sent_at + TICK, look.at)
     if was is None or was.counted is None or was.counted != now.counted:
         traffic = max(trace.traffic_until, received_at, sent_at)
-        return replace(trace, connection=now, bytes_until=max(trace.bytes_until, received_at), traffic_until=traffic)
+        bytes_until, out_to = max(trace.bytes_until, received_at), now.wire_out + now.unheard
+        return replace(trace, connection=now, bytes_until=bytes_until, traffic_until=traffic, out_to=out_to)
     into, out_of = _moved(was, now)
     ours = trace.told and out_of <= _TOLD * len(look.terminals)
     went_in, came_out = _counts(trace, into), _counts(trace, out_of) and not ours
     bytes_until = max(trace.bytes_until, received_at) if went_in else trace.bytes_until
-    traffic_until = max(trace.traffic_until, bytes_until, sent_at if came_out else 0)
+    out_until, out_to = _output(trace, was, look, came_out=came_out)
+    traffic_until = max(trace.traffic_until, bytes_until, out_until)
     chatter = not went_in and now.received_at > was_at + TICK
     return replace(
         trace,
         connection=most(was, now),
         bytes_until=bytes_until,
         traffic_until=traffic_until,
-        output_until=max(trace.output_until, sent_at if came_out else 0),
+        output_until=max(trace.output_until, out_until),
+        out_to=out_to,
         chatty=_CALM_LOOKS if chatter else max(0, trace.chatty - 1),
     )
+
+
+def _output(trace: Trace, was: ConnectionLook, look: Look, *, came_out: bool) -> tuple[Usec, int]:
+    """Until when output was on its way since the look before (0: it was not), and where on the wire it ends."""
+    now = look.connection
+    assert now is not None
+    heard_at = look.at if now.heard_at is None else min(now.heard_at + TICK, look.at)
+    if came_out:
+        unanswered = now.unheard > 0 and heard_at < look.at - _DEAF
+        until = heard_at if unanswered else min(now.sent_at + TICK, look.at)
+        return until, now.wire_out + now.unheard
+    arrived = now.wire_out > was.wire_out and trace.out_to > was.wire_out
+    return heard_at if arrived else 0, trace.out_to
 
 
 def _moved(was: ConnectionLook, now: ConnectionLook) -> tuple[int, int]:

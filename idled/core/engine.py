@@ -42,7 +42,7 @@ from .events import (
     Withdraw,
     Woken,
 )
-from .extension import Request, refusal
+from .extension import Request, refusal, room_left
 from .model import Extent, Limits, Mode, Reason, Session, SessionId
 from .policy import Policy
 from .span import Usec
@@ -77,6 +77,10 @@ class Engine:
         _HANDLERS[type(event)](self, event, now)
         return self._actions
 
+    def watch(self, session: SessionId) -> Watch | None:
+        """All that is known of it, to be read only; None when it is not, or no longer, under watch."""
+        return self._watches.get(session)
+
     def limits(self, session: SessionId) -> Limits | None:
         """Its limits; None when it is not, or no longer, under watch."""
         watch = self._watches.get(session)
@@ -97,13 +101,13 @@ class Engine:
                 return  # it ends as it began to
             self._set_limits(watch, None)
         else:
-            watch = self._watch(Memory.of_new(event.session))
+            watch = self._take_in(Memory.of_new(event.session))
             self._record(Kind.SESSION_OPENED, watch, now)
             self._set_limits(watch, now if event.found else None, first=True)
         self._look(watch)
 
     def _restored(self, event: Restored, now: Usec) -> None:
-        watch = self._watch(event.memory)
+        watch = self._take_in(event.memory)
         self._set_limits(watch, now)
         if watch.memory.ending is None:
             self._look(watch)
@@ -117,7 +121,7 @@ class Engine:
             self._record(Kind.SESSION_CLOSED, watch, now)
             self._drop(watch)
 
-    def _watch(self, memory: Memory) -> Watch:
+    def _take_in(self, memory: Memory) -> Watch:
         watch = Watch(memory=memory, limits=Limits())
         watch.observed = bool(memory.trace.terminals)
         self._watches[memory.session.id] = watch
@@ -143,8 +147,13 @@ class Engine:
         else:
             active_until = watch.memory.trace.active_until
             was_forged = watch.memory.trace.forged
-            watch.memory = replace(watch.memory, trace=follow(watch.memory.trace, event.look, watch.limits.activity))
+            was_clear = not watch.memory.trace.puzzling
+            trace = follow(watch.memory.trace, event.look, watch.limits.activity, self._active_elsewhere(watch))
+            watch.memory = replace(watch.memory, trace=trace)
             watch.observed = event.look.observed
+            if trace.puzzling and was_clear and self._others(watch):
+                self._look(watch)  # again, after those where it may have been typed
+                return
             if watch.memory.trace.active_until > active_until:
                 self._track(watch, Reason.IDLE, noted=False)
             if watch.memory.trace.forged and not was_forged:
@@ -297,23 +306,25 @@ class Engine:
 
     # How a limit is moved
 
-    def refusal(self, session: SessionId, request: Request) -> str:
-        """Why an extension is refused; empty when `ExtensionAsked` grants it."""
+    def refusal(self, session: SessionId, request: Request, now: Usec) -> str:
+        """Why an extension is refused; empty when `ExtensionAsked` grants it at that moment."""
         watch = self._watches.get(session)
-        if watch is None or watch.memory.ending is not None:
+        if watch is None or watch.memory.ending is not None or self._is_over(watch, now):
             return "the session is being ended"
         track = watch.memory.track(request.limit)
-        room = None
-        if watch.session.last_resort is not None and watch.limits.absolute_timeout is not None:
-            room = watch.session.last_resort - watch.limits.absolute_timeout - track.extra
-        return refusal(request, watch.limits, track.grants, room)
+        return refusal(request, watch.limits, track.grants, room_left(watch.session, watch.limits, track.extra))
+
+    def _is_over(self, watch: Watch, now: Usec) -> bool:
+        """Whether its absolute timeout has come, noticed or not."""
+        due = timing.due_at(watch.memory, watch.limits, Reason.ABSOLUTE, watch.observed)
+        return self.policy.mode is Mode.ENFORCE and due is not None and due <= now
 
     def _extension_asked(self, event: ExtensionAsked, now: Usec) -> None:
         watch, request = self._watches.get(event.id), event.request
         if watch is None:
             return
-        why = event.refused or self.refusal(event.id, request)
-        story = {"reason": request.limit, "asked": request.by, "by": request.who}
+        why = event.refused or self.refusal(event.id, request, now)
+        story = {"reason": request.limit, "asked": request.by, "by": request.who, "by_uid": request.uid}
         if why:
             self._record(Kind.EXTENSION_REFUSED, watch, now, **story, note=why)
             return
@@ -378,9 +389,28 @@ class Engine:
                 self._look(watch)
 
     def _look(self, watch: Watch) -> None:
+        """Look at it; where a sign is without an explanation, first where the explanation may be (activity, 11)."""
+        if watch.memory.trace.puzzling and not watch.looking:
+            for other in self._others(watch):
+                self._look_now(other)
+        self._look_now(watch)
+
+    def _look_now(self, watch: Watch) -> None:
         if not watch.looking:
             watch.looking = True
             self._do(LookAt(id=watch.session.id))
+
+    def _others(self, watch: Watch) -> list[Watch]:
+        """Other sessions of the user: those of the latest activity, no more than can be looked at each time."""
+        others = [
+            other
+            for other in self._watches.values()
+            if other.session.uid == watch.session.uid and other is not watch and other.memory.ending is None
+        ]
+        return sorted(others, key=lambda other: -other.memory.trace.active_until)[:_MOST_OTHERS]
+
+    def _active_elsewhere(self, watch: Watch) -> Usec | None:
+        return max((other.memory.trace.active_until for other in self._others(watch)), default=None)
 
     def _track(self, watch: Watch, reason: Reason, **changes: Any) -> None:
         track: Track = replace(watch.memory.track(reason), **changes)
@@ -431,6 +461,7 @@ class Engine:
         )
 
 
+_MOST_OTHERS: Final = 16
 _COARSE: Final = (
     "what its client sends cannot be counted (its sshd is not OpenSSH, or /proc/PID/io cannot be read), "
     "so input is told by its terminals' time stamps and by when the last packet came"

@@ -284,6 +284,7 @@ class Record:
     extra: Usec | None = None  # what extensions add to the limit
     asked: Usec | None = None  # by how much it was to be extended
     by: str = ""  # who asked for it
+    by_uid: int | None = None
     note: str = ""  # what else a person should know, in words
 
 

@@ -56,11 +56,6 @@ class Allowance:
     times: int = 1  # in the life of the session
     reauthenticate: bool = True  # only with the person's password
 
-    @property
-    def at_most(self) -> Usec:
-        """What all grants come to."""
-        return self.by_at_most * self.times
-
 
 @dataclass(frozen=True, slots=True, order=True)
 class SessionId:

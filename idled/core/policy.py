@@ -4,7 +4,7 @@
 How it is read from files, and every complaint about it, is not here but in ``config``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -16,6 +16,8 @@ Network: TypeAlias = IPv4Network | IPv6Network
 #: Names of terminals without /dev/.
 Terminals: TypeAlias = tuple[str, ...]
 
+#: The settings that end a session.
+LIMITS: Final = ("idle_timeout", "absolute_timeout")
 #: The name under which values of [defaults] appear as origin.
 DEFAULTS: Final = "defaults"
 
@@ -64,9 +66,19 @@ class Rule:
     match: tuple[Condition, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict)
 
-    def matches(self, session: Session, terminals: Terminals) -> bool:
-        """All conditions hold."""
-        return all(condition.holds(session, terminals) for condition in self.match)
+    def missed(self, session: Session, terminals: Terminals) -> Condition | None:
+        """The first condition that does not hold; None: it matches."""
+        return next((condition for condition in self.match if not condition.holds(session, terminals)), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a rule said when it was asked about a session."""
+
+    rule: Rule
+    missed: Condition | None = None  # why it does not match
+    gives: tuple[str, ...] = ()  # the keys whose values it gives the session
+    overruled: tuple[str, ...] = ()  # those that an earlier rule gave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +102,27 @@ class Policy:
         """The limits of a session, each value with the rule it came from."""
         values: dict[str, Any] = {}
         origin: dict[str, str] = {}
-        for rule in self.rules:
-            if rule.matches(session, terminals):
-                for key in rule.values.keys() - values.keys():
-                    values[key] = rule.values[key]
-                    origin[key] = rule.name
+        for asked in self.ask(session, terminals):
+            for key in asked.gives:
+                values[key] = asked.rule.values[key]
+                origin[key] = asked.rule.name
         return Limits(**values, origin=origin)
+
+    def ask(self, session: Session, terminals: Terminals) -> Iterator[Asked]:
+        """What each rule says about a session, in the order in which they are asked."""
+        given: set[str] = set()
+        for rule in self.rules:
+            missed = rule.missed(session, terminals)
+            if missed is not None:
+                yield Asked(rule=rule, missed=missed)
+                continue
+            gives = tuple(key for key in rule.values if key not in given)
+            yield Asked(rule=rule, gives=gives, overruled=tuple(key for key in rule.values if key in given))
+            given.update(gives)
+
+    def sets_limits(self) -> bool:
+        """Whether any session can come to have a limit."""
+        return any(rule.values.get(key) is not None for rule in self.rules for key in LIMITS)
 
     def wants_groups(self) -> bool:
         """Whether any rule asks for groups, whose look-up may go over a network."""

@@ -9,9 +9,11 @@ same time is left; a transfer that only looks like a rekey has nobody who was as
 
 One key exchange (diffie-hellman-group-exchange) hides the question: to answer it the privileged sshd reads its file of
 groups, about a megabyte, and has then read more than it was asked. What it answered still is exact. So there the
-question must be the one that goes with the answer, by host key and group: what is longer by a single byte is taken for
-traffic as a whole, as is the exchange with SHA-1 and with a host key that is not in the table. (A session of root has
-but one sshd: a rekey does not show there, except for that file, which looks like output.)
+question must be one that goes with the answer, by host key and group, or all of it is taken for traffic; so is the
+exchange with SHA-1, and one with a host key that is not in the table. Input beside it is lost only where the sum is
+the question of another host key or release, too, and no output came: never a key, of one rekey 51 bytes at least.
+(Before OpenSSH 9.8 a session of root has but one sshd. A rekey does not show there, except for that file, which looks
+like output.)
 """
 
 from typing import Final, NamedTuple
@@ -30,6 +32,7 @@ class _HostKey(NamedTuple):
 
 
 _HOST_KEYS: Final = (
+    _HostKey(17, 0, 0, 0),  # none yet: so far the group was chosen
     _HostKey(81, 51, 92, 92),  # ed25519
     _HostKey(82, 279, 285, 285),  # rsa, 2048 bits
     _HostKey(82, 407, 413, 413),  # rsa, 3072 bits

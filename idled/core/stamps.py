@@ -26,6 +26,8 @@ from .span import MSEC, SEC, Usec
 
 #: The kernel stamps with a coarse clock, behind by up to one tick (10 ms at 100 Hz).
 TICK: Final = 10 * MSEC
+#: From the first moment that may leave a stamp to the end of its block.
+STEP: Final = 8 * SEC + TICK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

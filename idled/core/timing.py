@@ -22,7 +22,7 @@ T12. An end begins with SIGHUP; what is left ``kill_after`` later gets SIGKILL, 
     left; after 10 s of that the failure is recorded and tried again every 5 s, for ever.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from .events import Ending, Memory, Track
@@ -73,6 +73,34 @@ def lead_reached(track: Track, leads: tuple[Usec, ...], due: Usec, now: Usec) ->
 def warning_is_void(track: Track, due: Usec | None, now: Usec) -> bool:
     """Whether a warning stands that should not (T5)."""
     return track.warned is not None and (due is None or due - track.warned > now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """Something that is to come if nothing changes: a warning `lead` before the end, or the end itself."""
+
+    at: Usec
+    reason: Reason
+    lead: Usec = 0
+
+
+def moments(memory: Memory, limits: Limits, mode: Mode, observed: bool, now: Usec) -> list[Moment]:
+    """All that is to come, in order; the earlier end is the last (T1, T3, T4, T9)."""
+    found = []
+    for reason in LIMITED:
+        due, track = due_at(memory, limits, reason, observed), memory.track(reason)
+        if due is None:
+            continue
+        found.append(Moment(at=max(due, now), reason=reason))
+        leads = limits.leads(reason) if mode is Mode.ENFORCE else ()
+        pending = [lead for lead in leads if track.warned is None or lead < track.warned]
+        passed = min((lead for lead in pending if due - lead <= now), default=None)
+        pending = [lead for lead in pending if due - lead > now or lead == passed]
+        found += [Moment(at=max(due - lead, now), reason=reason, lead=lead) for lead in pending if due > now]
+    end = min((moment.at for moment in found if not moment.lead), default=0)
+    coming = sorted((moment for moment in found if moment.at <= end), key=lambda moment: (moment.at, -moment.lead))
+    ends = [moment for moment in coming if not moment.lead]
+    return [moment for moment in coming if moment.lead] + ends[:1]
 
 
 def next_at(memory: Memory, limits: Limits, mode: Mode, observed: bool) -> Usec | None:

@@ -3,7 +3,8 @@
 
 The bytes that the client delivered into the session are exact: what the connection's user-side sshd wrote in all
 (``wchar`` of /proc/PID/io) less what it wrote on its connection. What came out is ``rchar`` less what it read there.
-Keepalives, chaff and window changes are read and written by sshd alone and cancel out.
+Keepalives, chaff and window changes are read and written by sshd alone and cancel out. What it says to the privileged
+sshd does not: a rekey is signed there. That is what the privileged sshd, the leader, reads and writes in its turn.
 
 On the connection's side count bytes_acked plus what still waits in the write queue (bytes_sent would count
 retransmissions), and bytes_received less what waits in the read queue. Both come from the kernel's socket diagnostics
@@ -13,13 +14,15 @@ library speaks it. Needs no privilege; /proc/PID/io needs CAP_SYS_PTRACE.
 
 import socket
 import struct
+import time
 from contextlib import suppress
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from .. import procfs
 from ..clock import now
-from ..core.activity import ConnectionLook
+from ..core.activity import ConnectionLook, most
 from ..core.span import MSEC, Usec
 
 _NETLINK_SOCK_DIAG: Final = 4
@@ -29,10 +32,13 @@ _NLMSG_ERROR: Final = 2
 _INET_DIAG_INFO: Final = 2
 _NO_COOKIE: Final = b"\xff" * 8
 #: Offsets in struct tcp_info, and of the attributes behind struct inet_diag_msg.
-_LAST_DATA_SENT, _LAST_DATA_RECEIVED = 44, 52
+_LAST_DATA_SENT, _LAST_DATA_RECEIVED, _LAST_ACK_RECEIVED = 44, 52, 56
 _BYTES_ACKED, _BYTES_RECEIVED = 120, 128
 _ATTRIBUTES: Final = 16 + 72
-_TRIES: Final = 8
+_TRIES: Final = 16
+#: Pauses among them, and seconds of each.
+_WAITS: Final = 4
+_WAIT: Final = 0.002
 
 
 class Tuple4(NamedTuple):
@@ -48,10 +54,16 @@ class _Socket(NamedTuple):
     at: Usec
     received_ago: Usec
     sent_ago: Usec
+    heard_ago: Usec
     read: int
     written: int
     wire_in: int
     wire_out: int
+
+
+class _Counters(NamedTuple):
+    sshd: procfs.Io
+    leader: procfs.Io
 
 
 def parse(connection: str) -> Tuple4 | None:
@@ -76,34 +88,59 @@ class Connections:
         if pair is None:
             return None
         try:
-            return self._look(pair, None if leader is None else user_side(leader, uid))
+            sshd = None if leader is None else user_side(leader, uid)
+            return self._look(pair, sshd, None if leader is None or leader.pid == sshd else leader.pid)
         except (OSError, struct.error, IndexError):
             return None
 
-    def _look(self, pair: Tuple4, sshd: int | None) -> ConnectionLook | None:
-        """The two counters are not read at one moment, so all is read again until the first has not moved.
+    def _look(self, pair: Tuple4, sshd: int | None, leader: int | None) -> ConnectionLook | None:
+        """All is tried again until nothing moved meanwhile.
 
-        Nor are they moved at one moment: while sshd is in the midst of a write its socket has the bytes and wchar has
-        not. It is in none where it sleeps. One that never does (a flood of output) may seem to have delivered less
-        than it has, by one write; never more.
+        The counters are not moved at one moment: while sshd is in the midst of a write its socket has the bytes and
+        wchar has not. It is in none where it sleeps. Where it never does (a flood of output) each try can show less
+        than was delivered, by one write; never more. So the most that any of them showed is nearest.
+        While the two sshd talk to each other, one has written what the other has yet to read. That is over in a moment,
+        which is waited for, but not for long: who makes his sshd talk all the time must not hold up all others.
         """
-        after = _io(sshd)
+        look: ConnectionLook | None = None
+        waits = 0
         for _ in range(_TRIES):
-            counters, found, asleep = after, self._ask(pair), _asleep(sshd)
-            after = _io(sshd)
-            if after == counters and asleep:
+            now, still = self._try(pair, sshd, leader)
+            if now is None or now.counted is None:
+                return now
+            look = now if look is None else most(look, now)
+            if still:
                 break
+            if waits < _WAITS and leader is not None and not _asleep(leader):
+                waits += 1
+                time.sleep(_WAIT)
+        return look
+
+    def _try(self, pair: Tuple4, sshd: int | None, leader: int | None) -> tuple[ConnectionLook | None, bool]:
+        """One look, and whether nothing moved meanwhile."""
+        counters, found, asleep = _counters(sshd, leader), self._ask(pair), _asleep(sshd) and _asleep(leader)
+        still = asleep and counters == _counters(sshd, leader)
         if found is None:
-            return None
-        return ConnectionLook(
+            return None, still
+        look = ConnectionLook(
             received_at=found.at - found.received_ago,
             sent_at=found.at - found.sent_ago,
             wire_in=found.wire_in,
             wire_out=found.wire_out,
-            counted=None if counters is None else sshd,
-            delivered=None if counters is None else counters.written - found.written,
-            issued=None if counters is None else counters.read - found.read,
+            unheard=found.written - found.wire_out,
+            heard_at=found.at - found.heard_ago,
         )
+        if counters is None:
+            return look, still
+        exact = replace(
+            look,
+            counted=sshd,
+            delivered=counters.sshd.written - found.written,
+            issued=counters.sshd.read - found.read,
+            asked=counters.leader.read,
+            answered=counters.leader.written,
+        )
+        return exact, still
 
     def _ask(self, pair: Tuple4) -> _Socket | None:
         """The kernel finds IPv4 on a socket that listens for both families, too."""
@@ -126,11 +163,13 @@ def _parse_answer(data: bytes) -> _Socket | None:
         return None
     (sent_ago,) = struct.unpack_from("I", info, _LAST_DATA_SENT)
     (received_ago,) = struct.unpack_from("I", info, _LAST_DATA_RECEIVED)
+    (heard_ago,) = struct.unpack_from("I", info, _LAST_ACK_RECEIVED)
     acked, received = struct.unpack_from("QQ", info, _BYTES_ACKED)
     return _Socket(
         at=now(),
         received_ago=received_ago * MSEC,
         sent_ago=sent_ago * MSEC,
+        heard_ago=heard_ago * MSEC,
         read=received - read_queue,
         written=acked + write_queue,
         wire_in=received,
@@ -148,19 +187,23 @@ def _attribute(data: bytes, wanted: int) -> bytes | None:
     return None
 
 
-def _io(sshd: int | None) -> procfs.Io | None:
-    return None if sshd is None else procfs.io(sshd)
+def _counters(sshd: int | None, leader: int | None) -> _Counters | None:
+    """Of both processes; a leader that moves the bytes itself has nobody to talk to."""
+    other = procfs.Io(0, 0) if leader is None else procfs.io(leader)
+    own = None if sshd is None else procfs.io(sshd)
+    return None if own is None or other is None else _Counters(own, other)
 
 
-def _asleep(sshd: int | None) -> bool:
-    process = None if sshd is None else procfs.process(sshd)
+def _asleep(pid: int | None) -> bool:
+    process = None if pid is None else procfs.process(pid)
     return process is None or process.state != "R"
 
 
 def user_side(leader: procfs.Process, uid: int) -> int | None:
-    """The sshd that moves a connection's bytes: the leader's child that runs as the user; root's have none.
+    """The sshd that moves a connection's bytes: the leader's child that runs as the user; None while there is none yet.
 
-    None while there is none yet.
+    Root's is the leader itself before OpenSSH 9.8; its children are what it runs, and may be of the same file (sftp).
     """
-    found = leader if uid == 0 else procfs.twin(leader, uid)
+    guards = uid != 0 or "[priv]" in procfs.title(leader.pid)
+    found = procfs.twin(leader, uid) if guards else leader
     return found.pid if found else None

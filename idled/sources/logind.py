@@ -20,6 +20,7 @@ from jeepney.wrappers import unwrap_msg
 
 from .. import clock, procfs
 from ..core.span import Usec
+from . import mosh
 from .sighting import Sighting
 
 _NAME: Final = "org.freedesktop.login1"
@@ -230,22 +231,34 @@ def sighting_of(properties: dict[str, Any], *, found: bool) -> Sighting | None:
     """What a session's D-Bus properties say; None for one that is not a login on a terminal or by SSH, or is over."""
     if properties["Class"] not in _SESSION_CLASSES or properties["Type"] not in _SESSION_TYPES:
         return None
-    leader = procfs.process(properties["Leader"]) if properties["Leader"] else None
-    if leader is None or properties["Service"] == "systemd-user":
+    if properties["Service"] == "systemd-user":
+        return None
+    opened_at = _boottime(properties["TimestampMonotonic"])
+    uid, scope, service = properties["User"][0], properties["Scope"], properties["Service"]
+    leader = _leader(properties["Leader"], opened_at)
+    if leader is None:
+        leader, service = mosh.server_of(uid, scope), mosh.SERVICE
+    if leader is None:
         return None
     return Sighting(
         pid=leader.pid,
         start=leader.start,
         user=properties["Name"],
-        uid=properties["User"][0],
-        opened_at=_boottime(properties["TimestampMonotonic"]),
-        service=properties["Service"],
+        uid=uid,
+        opened_at=opened_at,
+        service=service,
         tty="" if properties["Remote"] else properties["TTY"].removeprefix("/dev/"),
         remote=properties["RemoteHost"],
         logind=properties["Id"],
-        scope=properties["Scope"],
+        scope=scope,
         found=found,
     )
+
+
+def _leader(pid: int, opened_at: Usec) -> procfs.Process | None:
+    """The process of that number, unless the leader has gone and a later one has it: a leader opens its session."""
+    found = procfs.process(pid) if pid else None
+    return found if found is not None and found.start * procfs.TICK <= opened_at else None
 
 
 def _boottime(monotonic: Usec) -> Usec:

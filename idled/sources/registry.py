@@ -2,7 +2,8 @@
 """One session of what several sources see, and the news that its leader is gone.
 
 Sightings with the same leader (pid and start time) are one session. Its end is the leader's exit, told by the kernel
-through a pidfd, whoever saw it first; so no source needs to tell of ends, and none can tell of a wrong one.
+through a pidfd, whoever saw it first; so no source needs to tell of ends, and none can tell of a wrong one. Where
+somebody stays by mosh when the leader goes, a session led by mosh-server follows.
 """
 
 import asyncio
@@ -12,16 +13,19 @@ import pwd
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from .. import procfs
 from ..core.model import Session, SessionId
 from ..members import Handle, connected, located
 from ..words import clean
+from . import mosh
 from .sighting import Sighting
 
 #: NSS may ask a server; a session is not kept waiting for it longer, and is asked for again at the next scan.
 _NSS_PATIENCE: Final = 0.2
+_Key = TypeVar("_Key")
+_Entry = TypeVar("_Entry")
 
 
 class Registry:
@@ -58,12 +62,17 @@ class Registry:
             handle = handle if known is None else _merge(known, sighting, id, groups=handle.session.groups)
         if known is None:
             if not self._watch(id):
-                return None
+                return self._pass_on(handle)
             handle = connected(handle)
         self._handles[id] = handle
         if known is None or known.session != handle.session:
             self._opened(handle.session, sighting.found)
         return handle.session
+
+    @property
+    def groupless(self) -> int:
+        """Of how many sessions the groups are not known, since NSS has not answered yet."""
+        return len(self._groupless)
 
     def adopt(self, handle: Handle) -> bool:
         """Take a session over from the daemon before this one; False when its leader is gone."""
@@ -71,10 +80,12 @@ class Registry:
         return self._watch(handle.session.id)
 
     def drop(self, session: SessionId) -> None:
-        """It is over."""
-        self._handles.pop(session, None)
-        self._groupless.discard(session)
+        """It is over, unless somebody stays in it by mosh."""
+        handle = self._handles.pop(session, None)
         self._unwatch(session)
+        if handle is not None:
+            self._pass_on(handle)
+        self._groupless.discard(session)
 
     def around(self, pid: int) -> Session | None:
         """The session in which a process runs or which it leads, by its ancestors and its cgroup."""
@@ -89,14 +100,29 @@ class Registry:
         if folder is None:
             return None
         above = (folder, *folder.parents)
-        return next((handle.session for handle in self._handles.values() if handle.cgroup in above), None)
+        handles = (self.get(id) for id in list(self._handles))  # some are in their cgroup only now
+        return next((handle.session for handle in handles if handle is not None and handle.cgroup in above), None)
 
     async def uid_of(self, user: str) -> int | None:
         """The uid of a user by NSS; None when there is none, or NSS does not answer in time."""
-        found = asyncio.get_running_loop().run_in_executor(self._nss, pwd.getpwnam, user)
+        found = await self._ask(pwd.getpwnam, user)
+        return None if found is None else found.pw_uid
+
+    async def gid_of(self, group: str) -> int | None:
+        """The gid of a group by NSS; None as above."""
+        found = await self._ask(grp.getgrnam, group)
+        return None if found is None else found.gr_gid
+
+    async def name_of(self, uid: int) -> str | None:
+        """The name of a user by NSS; None as above."""
+        found = await self._ask(pwd.getpwuid, uid)
+        return None if found is None else clean(found.pw_name)
+
+    async def _ask(self, function: Callable[[_Key], _Entry], key: _Key) -> _Entry | None:
+        found = asyncio.get_running_loop().run_in_executor(self._nss, function, key)
         try:
             async with asyncio.timeout(_NSS_PATIENCE):
-                return (await found).pw_uid
+                return await found
         except (KeyError, ValueError, TimeoutError):
             return None
 
@@ -126,6 +152,17 @@ class Registry:
             return handle
         self._groupless.discard(session.id)
         return replace(handle, session=replace(session, groups=groups))
+
+    def _pass_on(self, handle: Handle) -> Session | None:
+        """Go on with the session that follows one whose leader is gone, if there is one."""
+        while (heir := mosh.heir(handle)) is not None:
+            if self._watch(heir.session.id):
+                self._handles[heir.session.id] = heir
+                if handle.session.id in self._groupless:
+                    self._groupless.add(heir.session.id)
+                self._opened(heir.session, False)
+                return heir.session
+        return None
 
     def _watch(self, id: SessionId) -> bool:
         pidfd = procfs.open_process(id.pid, id.start)
@@ -160,6 +197,7 @@ def _merge(known: Handle | None, new: Sighting, id: SessionId, *, groups: frozen
         tty=session.tty or clean(new.tty),
         remote=session.remote or clean(new.remote),
         logind=session.logind or clean(new.logind),
+        last_resort=new.last_resort if session.last_resort is None else session.last_resort,
         groups=groups or session.groups,
     )
     return Handle(

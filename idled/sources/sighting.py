@@ -21,4 +21,5 @@ class Sighting:
     logind: str = ""
     scope: str = ""  # the unit of its cgroup, as logind says
     connection: str = ""
+    last_resort: Usec | None = None  # the age at which logind ends it, as it was told at the login
     found: bool = False  # it was open before the source looked, so nobody was told of its limits

@@ -49,8 +49,10 @@ def _session(leader: procfs.Process) -> Sighting | None:
         account = pwd.getpwnam(title["user"])
     except KeyError:
         return None
-    opened_at = _opened_by_root(leader) if account.pw_uid == 0 else _opened_by(leader, account.pw_uid)
-    if opened_at is None or bool(title["guarded"]) != (account.pw_uid != 0):
+    if not title["guarded"] and account.pw_uid != 0:
+        return None
+    opened_at = _opened_by(leader, account.pw_uid) if title["guarded"] else _opened_by_root(leader)
+    if opened_at is None:
         return None
     return Sighting(
         pid=leader.pid,

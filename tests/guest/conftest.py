@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator
 from contextlib import suppress
+from itertools import cycle
 from typing import NoReturn
 
 import pytest
@@ -40,6 +41,29 @@ def machine(guests: None, release: str) -> Iterator[Machine]:
         _not_here(str(error))
     with booted:
         yield booted
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the soaks, which take longest, each on a worker of its own.
+
+    Workers start with even shares of all tests, and others can take from a share all but the test that runs and the
+    next one; so the last test of all, a quick one, comes next.
+    """
+    soaks = [item for item in items if item.path.name == "test_soak.py"]
+    rest = [item for item in items if item.path.name != "test_soak.py"]
+    for soak, start in zip(soaks, cycle(_shares(config, len(items))), strict=False):
+        quick = [rest.pop()] if rest else []
+        rest[start:start] = [soak, *quick]
+    items[:] = rest
+
+
+def _shares(config: pytest.Config, size: int) -> list[int]:
+    """Where each worker's share begins, as pytest-xdist divides them."""
+    workers, starts = getattr(config, "workerinput", {}).get("workercount", 1), [0]
+    for left in range(workers, 1, -1):
+        starts.append(starts[-1] + (size - starts[-1]) // left)
+    return starts
 
 
 @pytest.fixture(autouse=True)

@@ -49,6 +49,7 @@ PACKAGES = (
     "autolog",
     "nftables",
     "python3-pampy",
+    "python3-six",  # which python3-pampy of Debian 12 needs and does not name
     "python3-pamela",
 )
 

@@ -231,8 +231,12 @@ class Machine:
     # People
 
     def login(self, user: str, command: str | None = None, options: Sequence[str] = ()) -> Terminal:
-        """Log in with ssh: an interactive client on a terminal outside of the guest."""
-        argv = ["ssh", *options, f"{user}@127.0.0.1", *([command] if command is not None else [])]
+        """Log in with ssh: a client on a terminal outside of the guest; with an agent to forward where -A is given."""
+        agent = ["ssh-agent"] if "-A" in options else []
+        return self.client(*agent, "ssh", *options, f"{user}@127.0.0.1", *([command] if command is not None else []))
+
+    def client(self, *argv: str) -> Terminal:
+        """Run a client, of root's, on a terminal outside of the guest."""
         prefix = self._enter(self.cgroup / "clients", OUTSIDE)
         return self._kept(Terminal(argv, prefix=prefix, env=ENVIRONMENT))
 

@@ -44,7 +44,8 @@ def test_who_walked_away_is_ended_on_time(idled: Installed, what: str) -> None:
             for columns in range(60, 66):
                 terminal.resize(24, columns)
         closed = terminal.wait_closed(40)
-    assert idle * SEC <= closed - typed <= idle * SEC + LATE, terminal.text
+    late = CONSOLE_LATE if "agent" in what else LATE  # its answers are bytes all the time, so the stamp alone tells
+    assert idle * SEC <= closed - typed <= idle * SEC + late, terminal.text
     assert len(idled.events("activity-forged", IDLED_USER="alice")) in ((1,) if forged else (0, 1))
 
 

@@ -117,6 +117,8 @@ class Wire:
     wire_out: int = 4_000
     delivered: int = 0
     issued: int = 0
+    asked: int = 0
+    answered: int = 0
 
     def move(self, now: Usec, *, delivered: int = 0, issued: int = 0, wire: int = 36) -> None:
         self.received_at = self.sent_at = now
@@ -124,6 +126,12 @@ class Wire:
         self.wire_out += wire
         self.delivered += delivered
         self.issued += issued
+
+    def rekey(self, now: Usec) -> None:
+        """The sshd of the user asks the privileged one."""
+        self.move(now, delivered=115, issued=92, wire=2_500)
+        self.asked += 115
+        self.answered += 92
 
     def look(self, now: Usec) -> ConnectionLook:
         """The kernel tells in jiffies how long ago it was."""
@@ -139,6 +147,8 @@ class Wire:
             counted=4711,
             delivered=self.delivered,
             issued=self.issued,
+            asked=self.asked,
+            answered=self.answered,
         )
 
 
@@ -164,7 +174,8 @@ class Login:
     blurred: bool = False  # the client said something else since `typed_at`
     pretended_at: Usec = 0  # the last look at what had to be taken for input: a forgery, or what still waits
     doubts: int = 0
-    loose_at: Usec = -1  # when a terminal last showed what was no input
+    loose_at: Usec = -1  # when a terminal last showed what was no input, or input without a moment
+    stray: bool = False  # a terminal showed what may have been typed in another session of the user
     # what the engine said
     in_force: dict[Reason, Usec | None] = field(default_factory=dict)
     respite: dict[Reason, Usec] = field(default_factory=dict)  # the longest that was granted
@@ -187,6 +198,7 @@ class Login:
 
     def reads_late(self, now: Usec) -> None:
         """What was typed ahead is read: the stamp cannot tell that from typing, the connection can."""
+        self.stray = True
         if self.wire is None:
             self.pretended_at = now
 
@@ -196,8 +208,8 @@ class Login:
         Of a console: the block of the last stamp, a tick, and what the wall clock was set by since. Of a quiet
         connection: two ticks. When it said something else after the last input, that is not told apart from input
         before the next look, so: until that look; with a terminal no more than the terminal's bound, unless another
-        terminal came or went, or was forged, or one takes input line by line, or few keys were pressed: those may
-        be of the kind that leaves no stamp (Ctrl-C).
+        terminal came or went, or was forged, or has input waiting, which only that look tells of, or one takes
+        input line by line, or few keys were pressed: those may be of the kind that leaves no stamp (Ctrl-C).
         """
         lines = any(pty.lines for pty in self.ptys)
         told = self.keys >= FEW and self.loose_at < self.unseen_at and not lines
@@ -294,7 +306,7 @@ class World:
             elif pty.unseen and pty.atime > self.wall + TICK:
                 pty.tainted = doubtful = True
             if pty.queued and self._may_be_new(login, pty):
-                login.pretended_at = self.now
+                login.pretended_at = login.loose_at = self.now
             pty.seen, pty.unseen, pty.seen_lines = (pty.atime, pty.ctime, pty.queued), False, pty.lines
         self._looked(login, doubtful)
         return Look(
@@ -337,12 +349,20 @@ class World:
             return None
         due = login.session.opened_at + timeout
         if reason is Reason.IDLE:
-            jumps = sum(size for at, size in self.steps if at >= login.unseen_at)
-            due = login.typed_at + login.slack(self.now, jumps) + timeout
-            if login.wire is None and login.pretended_at:
-                jumps = sum(size for _, size in self.steps)
-                due = max(due, login.pretended_at + BLOCK + TICK + jumps + timeout)
+            due = self._last_activity(login) + timeout
+            if login.stray:
+                others = [other for other in self.logins.values() if other.session.uid == login.session.uid]
+                due = max(due, *(self._last_activity(other) + timeout for other in others))
         return max(due, login.respite.get(reason, 0), self.back_at)
+
+    def _last_activity(self, login: Login) -> Usec:
+        """Until when it may honestly seem to have been active."""
+        jumps = sum(size for at, size in self.steps if at >= login.unseen_at)
+        until = login.typed_at + login.slack(self.now, jumps)
+        if login.wire is None and login.pretended_at:
+            jumps = sum(size for _, size in self.steps)
+            until = max(until, login.pretended_at + BLOCK + TICK + jumps)
+        return until
 
     def _hung_up(self, login: Login, action: HangUp) -> None:
         reason = action.reason
@@ -498,13 +518,13 @@ class World:
         if login.wire is not None:
             login.blurred = True
             if rekey:
-                login.wire.move(self.now, delivered=115, issued=92, wire=2_500)
+                login.wire.rekey(self.now)
             else:
                 login.wire.move(self.now, wire=52)
 
     def forge(self, login: Login, by: Usec | None) -> None:
         """touch(1) to another time; or chmod(1), which leaves atime alone."""
-        pty, login.loose_at = login.ptys[0], self.now
+        pty, login.loose_at, login.stray = login.ptys[0], self.now, True
         pty.ctime = self.wall
         if by is not None:
             pty.atime = self.wall + by

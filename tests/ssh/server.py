@@ -22,7 +22,7 @@ import psutil
 
 from idled import procfs
 from idled.core.activity import ConnectionLook
-from idled.evidence.connections import Connections
+from idled.evidence.connections import Connections, user_side
 from tests.guest.terminal import Terminal
 from tests.terminal.bench import Cgroup, until
 
@@ -44,9 +44,7 @@ exec "$3" -D -e -f "$1/sshd_config"
 _CONFIG = """
 Port {port}
 ListenAddress {address}
-HostKey {folder}/host_ed25519
-HostKey {folder}/host_rsa
-HostKey {folder}/host_ecdsa
+{host_keys}
 PidFile none
 UsePAM no
 StrictModes no
@@ -59,6 +57,7 @@ MaxAuthTries 50
 MaxSessions 50
 Ciphers {ciphers}
 MACs {macs}
+KexAlgorithms {kex}
 Subsystem sftp internal-sftp
 {more}
 """
@@ -85,10 +84,12 @@ def free_port(address: str) -> int:
 
 
 class Server:
-    """One sshd with keys of its own."""
+    """One sshd with keys of its own, of RSA one of so many bits."""
 
-    def __init__(self, *, address: str = "127.0.0.1", more: str = "") -> None:
+    def __init__(self, *, address: str = "127.0.0.1", more: str = "", rsa: int = 3072) -> None:
         self.address = address
+        self._host_keys = {"ed25519": ("ed25519",), "rsa": ("rsa", f"-b{rsa}")}
+        self._host_keys |= {f"nistp{bits}": ("ecdsa", f"-b{bits}") for bits in (256, 384, 521)}
         self.port = free_port(address)
         self.folder = Path(tempfile.mkdtemp(prefix="idled-sshd-"))
         self.folder.chmod(0o755)
@@ -99,8 +100,10 @@ class Server:
             port=self.port,
             address=address,
             folder=self.folder,
+            host_keys="\n".join(f"HostKey {self.folder}/host_{name}" for name in self._host_keys),
             ciphers=",".join(offered("cipher")),
             macs=",".join(offered("mac")),
+            kex=",".join(offered("kex")),
             more=more,
         )
         (self.folder / "sshd_config").write_text(config)
@@ -146,11 +149,11 @@ class Server:
         return Login(self, user, [*self.command(user, *options, **more), *run], expect)
 
     def _make_keys(self) -> None:
-        keys = {"key": ("ed25519", ""), "locked": ("ed25519", PASSPHRASE), "unknown": ("ed25519", "")}
-        keys |= {f"host_{kind}": (kind, "") for kind in ("ed25519", "rsa", "ecdsa")}
-        for name, (kind, phrase) in keys.items():
-            path = self.folder / name
-            subprocess.run(["ssh-keygen", "-q", "-a1", "-t", kind, "-N", phrase, "-f", path], check=True)
+        phrases = {"locked": PASSPHRASE}
+        keys = dict.fromkeys(("key", "locked", "unknown"), ("ed25519",))
+        for name, kind in (keys | {f"host_{name}": kind for name, kind in self._host_keys.items()}).items():
+            make = ["ssh-keygen", "-q", "-a1", "-N", phrases.get(name, ""), "-f", self.folder / name, "-t", *kind]
+            subprocess.run(make, check=True)
         known = [(self.folder / f"{name}.pub").read_text() for name in ("key", "locked")]
         (self.folder / "authorized_keys").write_text("".join(known))
 
@@ -231,8 +234,7 @@ class Login:
 
     def _in_session(self) -> bool:
         """Whether the process that takes over after authentication has done so."""
-        guarded = "[priv]" in procfs.title(self.leader.pid)
-        return guarded == (self.uid != 0) and (self.uid == 0 or procfs.twin(self.leader, self.uid) is not None)
+        return user_side(self.leader, self.uid) is not None
 
     def close(self) -> None:
         self.client.close()

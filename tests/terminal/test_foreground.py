@@ -42,6 +42,12 @@ class Shell:
         self._pty.type(f"{command} &\n".encode())
         until(lambda: [child for child in procfs.children(self.running.pid) if child.comm == "sleep"])
 
+    def become(self, command: str) -> None:
+        """Have another program take the shell's place, in a mount namespace of its own."""
+        before = os.stat(f"/proc/{self.running.pid}/ns/mnt").st_ino
+        self._pty.type(f"{command}\n".encode())
+        until(lambda: os.stat(f"/proc/{self.running.pid}/ns/mnt").st_ino != before)
+
     def _foreground(self) -> str:
         """What is there, once it is a sleep by any name."""
         for child in procfs.descendants(self.running.pid):
@@ -101,7 +107,10 @@ def test_only_a_file_that_root_alone_can_write(
 
 
 @is_root
-def test_a_program_that_is_replaced_while_it_runs(shell: Shell, tmp_path: Path) -> None:
+def test_a_program_that_is_replaced_while_it_runs(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(procfs, "_MOUNTS", "/proc/self/ns/mnt")  # PID 1 need not be of our machine
     copy, new = tmp_path / "copy", tmp_path / "new"
     shutil.copy(SLEEP, copy)
     shutil.copy(SLEEP, new)
@@ -111,9 +120,12 @@ def test_a_program_that_is_replaced_while_it_runs(shell: Shell, tmp_path: Path) 
 
 
 @is_root
-def test_a_mount_of_the_persons_own_changes_nothing(shell: Shell) -> None:
-    """In a namespace of his own, anybody can mount one of root's files over another."""
-    script = "mount --bind /usr/bin/sleep /usr/bin/true && exec /usr/bin/true 1000"
-    seen = shell.foreground(f"unshare --mount sh -c '{script}'")
+@pytest.mark.parametrize("of_the_leader", [False, True])
+def test_a_mount_of_the_persons_own_changes_nothing(shell: Shell, of_the_leader: bool) -> None:
+    """In a namespace of his own, anybody can mount one of root's files over another; a leader can be his own shell."""
+    script = "sh -c 'mount --bind /usr/bin/sleep /usr/bin/true && exec /usr/bin/true 1000'"
+    if of_the_leader:
+        shell.become("exec unshare --mount bash --norc --noprofile -i")
+    seen = shell.foreground(script if of_the_leader else f"unshare --mount {script}")
     assert seen == "/usr/bin/true"
     assert shell.holder("/usr/bin/true", SLEEP) == ""

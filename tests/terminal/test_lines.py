@@ -187,7 +187,8 @@ def test_every_line_of_ours_is_harmless(reason: Reason, limit: int, ends_in: int
         words.warning(reason, limit, ends_in, at),
         words.farewell(reason, limit),
         words.farewell(reason, None),
-        words.withdrawn(),
+        words.withdrawn(reason, None),
+        words.withdrawn(reason, at),
         words.greeting(limits, at),
     ]
     assert all(line and harmless(line) for line in lines)

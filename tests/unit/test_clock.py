@@ -71,3 +71,14 @@ def test_a_step_is_told_with_its_size_once(monkeypatch: pytest.MonkeyPatch) -> N
         assert step is not None
         assert abs(step - 3600 * SEC) < SEC
         assert watch.step() == 0
+
+
+@pytest.mark.parametrize(("by", "told"), [(3600 * SEC, True), (-2 * SEC, True), (900_000, False), (-20_000, False)])
+def test_a_step_that_the_kernel_does_not_tell_of_shows_in_the_clocks(
+    monkeypatch: pytest.MonkeyPatch, by: int, told: bool
+) -> None:
+    with closing(clock.StepWatch()) as watch:
+        before = clock.offset()
+        monkeypatch.setattr(clock, "offset", lambda: before + by)
+        assert (watch.step() is not None) is told
+        assert watch.step() is None

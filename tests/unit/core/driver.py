@@ -61,6 +61,7 @@ class Shown:
     chatter_at: Usec = 0
     sent: int = 0
     exact: bool = True
+    connection: ConnectionLook | None = None  # in place of what follows from the above
     terminals: tuple[TerminalLook, ...] = ()
     holder: str = ""  # path of a program that holds it
     blind: bool = False  # nothing at all can be seen
@@ -75,6 +76,7 @@ class Driver:
     def __init__(self, policy: Policy) -> None:
         self.engine = Engine(policy)
         self.now = T0
+        self.offset = OFFSET
         self.shown: dict[SessionId, Shown] = {}
         self.story: list[str] = []
         self.records: list[Record] = []
@@ -180,7 +182,7 @@ class Driver:
     def _look(self, shown: Shown) -> Look | None:
         if shown.blind:
             return None
-        connection = ConnectionLook(
+        connection = shown.connection or ConnectionLook(
             received_at=max(shown.active_at - TICK, shown.chatter_at),
             sent_at=shown.active_at - TICK,
             wire_in=3_000,
@@ -191,7 +193,7 @@ class Driver:
         )
         return Look(
             at=self.now,
-            offset=OFFSET,
+            offset=self.offset,
             terminals=shown.terminals,
             connection=connection if shown.exact else None,
             holder=shown.holder,

@@ -200,16 +200,29 @@ def window_resized(seen: Seen) -> None:
     seen.net(1100, out=93, wire=(60, 128))
 
 
+def asks(seen: Seen, *, asked: int, answered: int, read: int | None = None) -> None:
+    """The user's sshd asks the privileged one, which may read more than that."""
+    seen.net(1100, into=asked, out=answered, wire=(908, 2_728))
+    before = seen.wire
+    seen.wire = replace(
+        before, asked=before.asked + (asked if read is None else read), answered=before.answered + answered
+    )
+
+
 def rekey_of_12(seen: Seen) -> None:
-    seen.net(1100, into=96, out=92, wire=(2_336, 2_540))
+    asks(seen, asked=96, answered=92)
 
 
 def rekey_of_13(seen: Seen) -> None:
-    seen.net(1100, into=115, out=92, wire=(2_900, 2_350))
+    asks(seen, asked=115, answered=92)
 
 
 def two_rekeys(seen: Seen) -> None:
-    seen.net(1100, into=230, out=184, wire=(5_800, 4_700))
+    asks(seen, asked=230, answered=184)
+
+
+def group_exchange(seen: Seen) -> None:
+    asks(seen, asked=81, answered=1132, read=1_086_009)
 
 
 NOBODY: Final = [
@@ -225,6 +238,7 @@ NOBODY: Final = [
     rekey_of_12,
     rekey_of_13,
     two_rekeys,
+    group_exchange,
 ]
 
 
@@ -269,7 +283,7 @@ def test_lines_hide_nothing_that_was_not_delivered() -> None:
 
 @pytest.mark.parametrize(
     ("into", "out"),
-    [(120, 0), (0, 120), (32_768, 32_768), (96, 91), (97, 92), (0, 92)],
+    [(120, 0), (0, 120), (32_768, 32_768), (96, 92), (81, 1132), (0, 92)],
 )
 def test_traffic_of_sftp_and_forwards(into: int, out: int) -> None:
     seen = Seen(ptys=0)
@@ -277,13 +291,26 @@ def test_traffic_of_sftp_and_forwards(into: int, out: int) -> None:
     assert seen.active(1900) == told(1100)
 
 
-def test_the_sizes_of_a_rekey_without_its_burst_are_traffic() -> None:
+@pytest.mark.parametrize("rekey", [rekey_of_12, rekey_of_13, two_rekeys, group_exchange])
+@pytest.mark.parametrize(("into", "out"), [(1, 0), (0, 1), (64, 64)])
+def test_bytes_beside_a_rekey_are_traffic(rekey: Callable[[Seen], None], into: int, out: int) -> None:
     seen = Seen(ptys=0)
-    seen.net(1100, into=115, out=92, wire=(200, 2_900))
+    rekey(seen)
+    seen.net(1100, into=into, out=out)
     assert seen.active(1900) == told(1100)
 
 
-@pytest.mark.parametrize("happens", [server_alive, client_alive, chaff, rekey_of_12, rekey_of_13, two_rekeys])
+def test_a_rekey_hides_no_key() -> None:
+    """Ctrl-C leaves no sign; it is still one byte."""
+    seen = Seen()
+    rekey_of_12(seen)
+    seen.net(1100, into=1)
+    assert seen.active(1900) == told(1100)
+
+
+@pytest.mark.parametrize(
+    "happens", [server_alive, client_alive, chaff, rekey_of_12, rekey_of_13, two_rekeys, group_exchange]
+)
 def test_the_connections_own_chatter_is_no_traffic(happens: Callable[[Seen], None]) -> None:
     seen = Seen(ptys=0)
     seen.net(1050, into=40, out=80)
@@ -388,6 +415,84 @@ def test_the_wall_clock_set_between_looks() -> None:
         seen.key(1100)
         seen.offset += step * SEC
         assert seen.active(1900) == told(1100)
+
+
+# Looks in the midst of a write (10)
+
+
+def less(seen: Seen, at: float, by: int = 4_131) -> Trace:
+    """A look that shows less than was delivered and issued."""
+    whole = seen.wire
+    seen.wire = replace(whole, delivered=(whole.delivered or 0) - by, issued=(whole.issued or 0) - by)
+    trace = seen.look(at)
+    seen.wire = whole
+    return trace
+
+
+def chatty(seen: Seen) -> None:
+    server_alive(seen)
+    seen.look(1100)
+    assert seen.trace.chatty
+
+
+@pytest.mark.parametrize("ptys", [0, 1])
+def test_a_look_amid_a_write_is_no_activity_nor_is_the_next(ptys: int) -> None:
+    seen = Seen(ptys=ptys)
+    seen.change(canonical=True) if ptys else None
+    chatty(seen)
+    before = seen.trace.active_until
+    for at in (1200, 1210, 1220):
+        seen.net(at, wire=(36, 0))
+        assert less(seen, at).active_until == before
+        assert seen.look(at + 3).active_until == before
+
+
+def test_keys_that_a_look_amid_a_write_did_not_show_are_seen_by_the_next() -> None:
+    seen = Seen()
+    chatty(seen)
+    seen.key(1200)
+    before = less(seen, 1200.5).active_until
+    assert before < usec(1200)
+    assert seen.active(1203) == told(1200)
+
+
+def test_a_look_amid_a_write_long_after_the_one_before_ends_nobody() -> None:
+    seen = Seen()
+    seen.key(1200)
+    assert less(seen, 1900).active_until == usec(told(1200))
+
+
+def test_a_rekey_that_was_seen_amid_a_write_is_still_known_by_the_next_look() -> None:
+    seen = Seen(ptys=0)
+    chatty(seen)
+    before = seen.trace.active_until
+    rekey_of_12(seen)
+    assert less(seen, 1200).active_until == before
+    assert seen.look(1203).active_until == before
+
+
+def test_a_look_amid_a_write_calls_nothing_forged() -> None:
+    seen = Seen()
+    for at in (1100.0, 1200.0):
+        seen.read(at)
+        assert not less(seen, at + 1).forged
+
+
+def test_what_is_remembered_is_the_most() -> None:
+    seen = Seen()
+    less(seen, 1200)
+    assert seen.trace.connection is not None
+    assert (seen.trace.connection.delivered, seen.trace.connection.issued) == (40, 900)
+
+
+def test_of_another_process_the_counters_begin_anew() -> None:
+    seen = Seen(ptys=0)
+    seen.wire = replace(seen.wire, counted=900, delivered=3, issued=4)
+    seen.look(1100)
+    assert seen.trace.connection is not None
+    assert (seen.trace.connection.delivered, seen.trace.connection.issued) == (3, 4)
+    seen.net(1200, into=1)
+    assert seen.active(1900) == told(1200)
 
 
 # Chatter (4)

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Extensions: what the rules allow, nothing else, and what follows from a granted one."""
 
+from dataclasses import replace
+
 import pytest
 
-from idled.core.events import EndAsked, ExtensionAsked, Kind
-from idled.core.extension import Request, refusal
-from idled.core.model import Allowance, Limits, Reason, SessionId
+from idled.core.events import EndAsked, ExtensionAsked, Kind, Opened
+from idled.core.extension import Request, last_resort, refusal
+from idled.core.model import Allowance, Limits, Mode, Reason, SessionId
 from idled.core.span import DAY, HOUR, MIN, SEC, Usec
 
 from .driver import Driver, policy
@@ -15,7 +17,7 @@ LIMITS = Limits(idle_timeout=15 * MIN, absolute_timeout=12 * HOUR, extend=ALLOWA
 
 
 def asked(by: Usec = HOUR, limit: Reason = Reason.ABSOLUTE, *, root: bool = False) -> Request:
-    return Request(limit=limit, by=by, who="root" if root else "alice", privileged=root)
+    return Request(limit=limit, by=by, who="root" if root else "alice", uid=0 if root else 1001, privileged=root)
 
 
 @pytest.mark.parametrize(
@@ -46,11 +48,48 @@ def test_what_is_granted(request_: Request, limits: Limits, used: int, room: Use
     assert bool(why) == bool(said)
 
 
+@pytest.mark.parametrize(
+    ("possible", "age"),
+    [
+        ([Limits(idle_timeout=HOUR)], None),
+        ([Limits(absolute_timeout=HOUR)], HOUR + 2 * MIN),
+        ([LIMITS], 14 * HOUR + 2 * MIN),
+        ([Limits(absolute_timeout=HOUR, extend=Allowance(limit=Reason.IDLE, by_at_most=HOUR))], HOUR + 2 * MIN),
+        ([Limits(absolute_timeout=HOUR, extend=replace(ALLOWANCE, by_at_most=365 * DAY))], HOUR + 60 * DAY + 2 * MIN),
+        ([Limits(absolute_timeout=HOUR), LIMITS, Limits(absolute_timeout=MIN)], 14 * HOUR + 2 * MIN),
+        ([LIMITS, Limits()], None),
+    ],
+)
+def test_logind_waits_for_all_that_may_be_granted(possible: list[Limits], age: Usec | None) -> None:
+    assert last_resort(*possible) == age
+
+
+def test_there_is_room_for_all_that_may_be_granted_and_no_more() -> None:
+    driver = Driver(RULES)
+    alice = driver.open()
+    session = replace(driver.status(alice).session, last_resort=last_resort(driver.status(alice).limits))
+    driver.tell(Opened(session=session))
+    assert [ask(driver, alice, asked()) for _ in range(2)] == ["", ""]
+    assert ask(driver, alice, asked(SEC, root=True)).startswith("nothing is left until logind")
+    driver.restart(policy(absolute_timeout=HOUR - MIN, extend=ALLOWANCE, warn_before=()))
+    assert ask(driver, alice, asked(MIN + 1, root=True)).startswith("no more than 1min is left")
+    assert ask(driver, alice, asked(MIN, root=True)) == ""
+
+
+def test_what_is_over_is_not_extended_though_nobody_has_noticed() -> None:
+    driver = Driver(RULES)
+    alice = driver.open()
+    driver.jump(3600)
+    assert ask(driver, alice, asked()) == "the session is being ended"
+    driver.reload(policy(Mode.OBSERVE, absolute_timeout=HOUR, extend=ALLOWANCE))
+    assert ask(driver, alice, asked()) == "", "where nobody is ended nothing is over"
+
+
 RULES = policy(absolute_timeout=HOUR, extend=ALLOWANCE, warn_before=(2 * MIN,))
 
 
 def ask(driver: Driver, session: SessionId, request: Request) -> str:
-    why = driver.engine.refusal(session, request)
+    why = driver.engine.refusal(session, request, driver.now)
     driver.tell(ExtensionAsked(id=session, request=request))
     return why
 

@@ -127,9 +127,9 @@ def test_all_conditions_of_a_rule_must_hold() -> None:
         Condition(key="user", values=("alice",)),
         Condition(key="terminal", values=(True,)),
     )
-    assert both.matches(ALICE, ("pts/1",))
-    assert not both.matches(ALICE, ())
-    assert rule("all").matches(ALICE, ())
+    assert both.missed(ALICE, ("pts/1",)) is None
+    assert both.missed(ALICE, ()) is not None
+    assert rule("all").missed(ALICE, ()) is None
 
 
 def test_without_rules_nothing_is_limited() -> None:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +28,8 @@ from jeepney.io.blocking import DBusConnection, open_dbus_connection
 from tests.terminal.bench import until
 
 NAME = "org.freedesktop.login1"
+#: When its sessions were opened: this process and those it starts are older. Microseconds of CLOCK_MONOTONIC.
+OPENED_AT = time.monotonic_ns() // 1000 + 3600_000_000
 MANAGER = DBusAddress("/org/freedesktop/login1", NAME, "org.freedesktop.login1.Manager")
 
 _CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
@@ -88,7 +91,7 @@ def properties(id: str, leader: int, **changes: Any) -> dict[str, tuple[str, Any
         "User": ("(uo)", (1000, "/org/freedesktop/login1/user/_1000")),
         "Name": ("s", "alice"),
         "Timestamp": ("t", 1_800_000_000_000_000),
-        "TimestampMonotonic": ("t", 4_000_000),
+        "TimestampMonotonic": ("t", OPENED_AT),
         "VTNr": ("u", 0),
         "Seat": ("(so)", ("", "/")),
         "TTY": ("s", "pts/0"),

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from idled import clock, procfs
-from idled.sources import logind
+from idled.sources import logind, mosh
 from idled.sources.logind import Logind, sighting_of
 from idled.sources.sighting import Sighting
 from tests.terminal.bench import Child, python
 
-from .fake_logind import Bus, FakeLogind, here, properties
+from .fake_logind import OPENED_AT, Bus, FakeLogind, here, properties
 
 SLEEPER = python("print('ready', flush=True); time.sleep(1000)")
 ME = os.getpid()
@@ -39,7 +39,7 @@ def test_an_ssh_session() -> None:
     assert (found.pid, found.start) == (ME, me.start)
     assert (found.user, found.uid, found.service) == ("alice", 1000, "sshd")
     assert (found.remote, found.tty, found.logind) == ("10.8.0.7", "", "5")
-    assert abs((found.opened_at or 0) - 4_000_000 - before) < 1000
+    assert abs((found.opened_at or 0) - OPENED_AT - before) < 1000
     assert not found.found
 
 
@@ -48,6 +48,28 @@ def test_a_console_login_has_its_terminal() -> None:
     found = sighting_of(console, found=True)
     assert found is not None
     assert (found.tty, found.remote, found.service, found.found) == ("tty1", "", "login", True)
+
+
+def test_a_later_process_of_the_leaders_number_is_no_leader() -> None:
+    """A session that something has outlived is listed long after its leader's number may be another's."""
+    began = me.start * procfs.TICK - clock.asleep() if (me := procfs.process(ME)) else 0
+    assert sighting_of(told(TimestampMonotonic=began + procfs.TICK), found=True) is not None
+    assert sighting_of(told(TimestampMonotonic=began - procfs.TICK), found=True) is None
+
+
+def test_a_session_whose_leader_is_gone_is_led_by_its_mosh_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    me = procfs.process(ME)
+    asked: list[tuple[int, str]] = []
+
+    def server_of(uid: int, scope: str) -> procfs.Process | None:
+        asked.append((uid, scope))
+        return me
+
+    monkeypatch.setattr(mosh, "server_of", server_of)
+    found = sighting_of(told(leader=0, State="closing"), found=True)
+    assert found is not None
+    assert (found.pid, found.service, found.remote, found.logind) == (ME, "mosh", "10.8.0.7", "5")
+    assert asked == [(1000, "session-5.scope")]
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,19 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from idled import procfs
 from idled.core.model import Session, SessionId
+from idled.sources import mosh
 from idled.sources import registry as module
 from idled.sources.registry import Registry, groups_of
 from idled.sources.sighting import Sighting
@@ -175,6 +178,58 @@ def test_a_leader_that_is_gone_makes_no_session(bench: Bench) -> None:
     bench.run(story)
 
 
+# By mosh
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The command that runs what is taken for a mosh-server."""
+    shutil.copy("/bin/sh", path := tmp_path / "mosh-server")
+    monkeypatch.setattr(mosh, "_FILES", {str(path)})
+    return [str(path), "-c", "echo; read line"]
+
+
+@is_root
+def test_who_stays_by_mosh_goes_on_when_the_leader_is_gone(bench: Bench, server: list[str]) -> None:
+    async def story() -> None:
+        with Cgroup("session-1.scope") as cgroup, Child(SLEEPER, cgroup=cgroup.path) as leader:
+            seen = await bench.registry.see(sighting(leader, service="sshd", remote="::1", scope="session-1.scope"))
+            assert seen is not None
+            assert bench.registry.get(seen.id) is not None  # a look, which finds the cgroup
+            with Child(server, cgroup=cgroup.path) as first, Child(server, cgroup=cgroup.path) as second:
+                leader.die()
+                for heir in (first, second):
+                    await bench.until(lambda: len(bench.closed) == len(bench.opened))
+                    bench.registry.drop(bench.closed[-1])
+                    session, found = bench.opened[-1]
+                    assert session == replace(seen, id=session.id, service="mosh")
+                    assert (session.id.pid, found) == (heir.pid, False)
+                    assert bench.registry.around(heir.pid) == session
+                    heir.die()
+                await bench.until(lambda: len(bench.closed) == len(bench.opened))
+                bench.registry.drop(bench.closed[-1])
+                assert [id.pid for id in bench.closed] == [leader.pid, first.pid, second.pid]
+                assert len(bench.opened) == 3
+
+    bench.run(story)
+
+
+@is_root
+def test_a_leader_that_goes_while_nss_is_asked_leaves_the_session_to_mosh(
+    bench: Bench, server: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        with Cgroup("user.slice/user-0.slice/session-1.scope") as cgroup, Child(server, cgroup=cgroup.path) as heir:
+            monkeypatch.setattr(procfs, "cgroup_root", lambda: cgroup.top)
+            with Child(SLEEPER) as leader:
+                was = sighting(leader, service="sshd", logind="1", scope="session-1.scope")
+            seen = await bench.registry.see(was)
+            assert seen is not None
+            assert (seen.id.pid, seen.service, seen.logind) == (heir.pid, "mosh", "1")
+
+    bench.run(story)
+
+
 # Around a process
 
 
@@ -211,10 +266,10 @@ def test_what_left_its_parent_is_found_by_the_cgroup(bench: Bench) -> None:
                 pid = int(leader.said)
                 await bench.until(lambda: (found := procfs.process(pid)) is not None and found.ppid != leader.pid)
                 assert seen is not None
+                assert bench.registry.around(pid) == seen  # also where nobody has looked at the session yet
                 handle = bench.registry.get(seen.id)
                 assert handle is not None
                 assert handle.cgroup == cgroup.path
-                assert bench.registry.around(pid) == seen
                 assert bench.registry.around(stranger.pid) is None
 
     bench.run(story)
