@@ -4,9 +4,13 @@
 Native protocol through systemd-python where there is a journal; the same as JSON lines on stderr where there is none.
 """
 
+import asyncio
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +19,7 @@ from systemd import journal
 from . import clock
 from .core.events import Kind, Record
 from .core.model import Reason
-from .core.span import format_span
+from .core.span import Usec, format_span
 from .words import clean
 
 #: One for each kind; the catalog explains them. Made once with systemd-id128 new, never changed.
@@ -57,30 +61,89 @@ _PRIORITY: Final = {
 }
 
 
+#: Of each kind of trouble so many are kept, so that one kind, which perhaps a user brings about, drives out no other.
+_KEPT: Final = 5
+_TROUBLES: Final = (Kind.END_FAILED, Kind.CONFIG_REJECTED, Kind.TROUBLE, Kind.INPUT_REFUSED)
+#: Records that may wait for a follower.
+_WAITING: Final = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A record as it was written."""
+
+    record: Record
+    text: str
+    priority: int
+    wall_at: Usec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Follower:
+    wants: Callable[[Record], bool]
+    overrun: Callable[[], None]
+    queue: asyncio.Queue[Written]
+
+
 class Journal:
     """Where records go."""
 
     def __init__(self) -> None:
-        self._native = Path("/run/systemd/journal/socket").exists()
+        self.native = Path("/run/systemd/journal/socket").exists()
+        self._troubles = {kind: deque[Written](maxlen=_KEPT) for kind in _TROUBLES}
+        self._followers: list[_Follower] = []
 
     def write(self, record: Record) -> None:
         """Write one record; a journal that cannot take it must not keep anyone from being ended."""
-        message, fields = render(record), fields_of(record)
-        priority = _PRIORITY.get(record.kind, _INFO)
+        written = Written(
+            record=record, text=render(record), priority=_PRIORITY.get(record.kind, _INFO), wall_at=clock.wall()
+        )
+        fields = fields_of(record)
         try:
-            if self._native:
+            if self.native:
                 known = {
-                    "MESSAGE": message,
+                    "MESSAGE": written.text,
                     "MESSAGE_ID": MESSAGE_IDS[record.kind],
-                    "PRIORITY": str(priority),
+                    "PRIORITY": str(written.priority),
                     "SYSLOG_IDENTIFIER": "idled",
                 }
                 journal.sendv(*(f"{key}={value}" for key, value in (known | fields).items()))
             else:
-                line = {"REALTIME_USEC": clock.wall(), "MESSAGE": message, "PRIORITY": priority} | fields
-                print(json.dumps(line), file=sys.stderr, flush=True)
+                line = {"REALTIME_USEC": written.wall_at, "MESSAGE": written.text, "PRIORITY": written.priority}
+                print(json.dumps(line | fields), file=sys.stderr, flush=True)
         except (OSError, ValueError):
             pass
+        if record.kind in self._troubles:
+            self._troubles[record.kind].append(written)
+        for follower in list(self._followers):
+            self._pass_on(follower, written)
+
+    def troubles(self) -> list[Written]:
+        """What went wrong last, newest first."""
+        found = [written for kept in self._troubles.values() for written in kept]
+        return sorted(found, key=lambda written: written.wall_at, reverse=True)
+
+    @contextmanager
+    def followed(
+        self, wants: Callable[[Record], bool], overrun: Callable[[], None]
+    ) -> Iterator[asyncio.Queue[Written]]:
+        """What is written from now on and wanted. Who leaves too much of it lying gets no more: `overrun` is called."""
+        follower = _Follower(wants=wants, overrun=overrun, queue=asyncio.Queue(_WAITING))
+        self._followers.append(follower)
+        try:
+            yield follower.queue
+        finally:
+            if follower in self._followers:
+                self._followers.remove(follower)
+
+    def _pass_on(self, follower: _Follower, written: Written) -> None:
+        if not follower.wants(written.record):
+            return
+        try:
+            follower.queue.put_nowait(written)
+        except asyncio.QueueFull:
+            self._followers.remove(follower)
+            follower.overrun()
 
 
 def fields_of(record: Record) -> dict[str, str]:
@@ -106,6 +169,7 @@ def fields_of(record: Record) -> dict[str, str]:
         "ASKED_USEC": record.asked,
         "EXTRA_USEC": record.extra or None,
         "BY": record.by,
+        "BY_UID": record.by_uid,
         "LATE_USEC": record.late,
         "TOOK_USEC": record.took,
         "SURVIVORS": None if record.survivors is None else len(record.survivors),

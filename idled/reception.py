@@ -1,29 +1,28 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Answering those who come to us: the PAM module at a login, and callers of the control service."""
+"""Answering the PAM module at a login. Callers of the control service are answered in ``desk``."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from . import __version__, clock, procfs, words
-from .control import interface
-from .control.service import Interface, Peer, Service, no_parameters
+from . import clock, procfs, words
+from .core.extension import last_resort
 from .core.model import Mode, Session, SessionId
 from .core.span import SEC, Usec
 from .hands import Hands
 from .sources.registrations import Answer, Registration
 from .sources.sighting import Sighting
 
-#: What logind's last-resort limit adds to the absolute timeout, so that it never comes before the real end.
-MARGIN: Final[Usec] = 120 * SEC
 NOBODY: Final = -1
+_SOME_PTY: Final = "pts/0"
 
 
 class Reception:
-    """Answers registrations and control calls out of what the engine knows."""
+    """Answers registrations out of what the engine knows."""
 
     def __init__(self, hands: Hands, refuse: Callable[[str], None]) -> None:
         self._hands = hands
         self._refuse = refuse
+        self.registered = 0  # sessions since the start
 
     async def register(self, registration: Registration) -> Answer:
         """A session is being opened: say what its limits are, and take it in once that is said.
@@ -33,14 +32,15 @@ class Reception:
         registry = self._hands.registry
         if not registration.is_ssh and registry.around(registration.pid) is not None:
             return Answer()  # su, sudo and the like: part of the session they run in
-        opened_at = clock.now()
-        self._hands.start(self._take_in(registration, opened_at))
-        if self._hands.engine.policy.mode is Mode.OBSERVE:
-            return Answer()
-        groups = await registry.groups_of(registration.user) if registry.wants_groups else None
-        return self._answer(registration, groups or frozenset(), opened_at)
+        opened_at, answer = clock.now(), Answer()
+        if self._hands.engine.policy.mode is Mode.ENFORCE:
+            groups = await registry.groups_of(registration.user) if registry.wants_groups else None
+            answer = self._answer(registration, groups or frozenset(), opened_at)
+        self._hands.start(self._take_in(registration, opened_at, answer.runtime_max_sec))
+        return answer
 
-    async def _take_in(self, registration: Registration, opened_at: Usec) -> None:
+    async def _take_in(self, registration: Registration, opened_at: Usec, runtime_max_sec: int | None) -> None:
+        self.registered += 1
         registry = self._hands.registry
         uid = await registry.uid_of(registration.user)
         if uid is None:
@@ -56,6 +56,7 @@ class Reception:
             tty=registration.tty,
             remote=registration.rhost,
             connection=registration.connection,
+            last_resort=None if runtime_max_sec is None else runtime_max_sec * SEC,
         )
         await registry.see(sighting)
 
@@ -70,32 +71,13 @@ class Reception:
             tty=registration.tty,
             remote=registration.rhost,
         )
-        limits = self._hands.engine.policy.limits(session, (session.tty,) if session.tty else ())
-        if limits.absolute_timeout is None:
-            return Answer(text=words.greeting(limits, None))
-        ends_at = opened_at + limits.absolute_timeout + clock.offset()
-        last_resort = -(-(limits.absolute_timeout + MARGIN) // SEC)
-        return Answer(text=words.greeting(limits, ends_at), runtime_max_sec=last_resort)
-
-    def service(self) -> Service:
-        """The control service."""
-        own = Interface(
-            name=interface.NAME,
-            description=interface.DESCRIPTION,
-            methods={"ListSessions": self._list_sessions},
+        # A connection gets terminals later, or none: whoever reads the greeting has one, and logind must wait for the
+        # longer of the two limits.
+        states = [(session.tty,)] if session.tty else [(), (_SOME_PTY,)]
+        *others, limits = [self._hands.engine.policy.limits(session, terminals) for terminals in states]
+        ends_at = None if limits.absolute_timeout is None else opened_at + limits.absolute_timeout + clock.offset()
+        last = last_resort(limits, *others)
+        return Answer(
+            text=words.greeting(limits, ends_at),
+            runtime_max_sec=None if last is None else -(-last // SEC),
         )
-        info = {"vendor": "idled", "product": "idled", "version": __version__, "url": "man:idled(8)"}
-        return Service(info, (own,), interface.SERVICE_DESCRIPTION)
-
-    def _list_sessions(self, peer: Peer, parameters: dict[str, Any]) -> dict[str, Any]:
-        no_parameters(parameters)
-        engine = self._hands.engine
-        shown = [session.id for session in engine.sessions() if peer.uid in (0, session.uid)]
-        for session in shown:
-            self._hands.look_again(session)
-        now = clock.now()
-        statuses = [engine.status(session, now) for session in shown]
-        return {
-            "mode": engine.policy.mode.value,
-            "sessions": [interface.session_view(status, now) for status in statuses if status is not None],
-        }

@@ -42,16 +42,36 @@ def lines(policy: Policy) -> Iterator[str]:
         yield f"{rule.name}:"
         yield f"    matches  {_match(rule)}"
         for key, value in rule.values.items():
-            yield f"    {key} = {_value(key, value)}"
+            yield f"    {setting(key, value)}"
+
+
+def view(policy: Policy) -> dict[str, Any]:
+    """The same for programs, in the same words."""
+    rules = [
+        {
+            "name": rule.name,
+            "matches": [condition(found) for found in rule.match],
+            "gives": [f"{key} = {_value(key, value)}" for key, value in rule.values.items()],
+        }
+        for rule in policy.rules
+    ]
+    access = {right.name: list(getattr(policy.access, right.name)) for right in fields(policy.access)}
+    return {"mode": policy.mode.value, "access": access, "rules": rules}
 
 
 def _match(rule: Rule) -> str:
-    return ", ".join(_condition(condition) for condition in rule.match) or "every session"
+    return ", ".join(map(condition, rule.match)) or "every session"
 
 
-def _condition(condition: Condition) -> str:
-    values = " or ".join(_text(value) for value in condition.values)
-    return f"{'not ' if condition.negated else ''}{condition.key} {values}"
+def condition(found: Condition) -> str:
+    """One condition of a match, in words."""
+    values = " or ".join(_text(value) for value in found.values)
+    return f"{'not ' if found.negated else ''}{found.key} {values}"
+
+
+def setting(key: str, value: Any) -> str:
+    """One setting, as key = value."""
+    return f"{key} = {_value(key, value)}"
 
 
 def _value(key: str, value: Any) -> str:

@@ -24,7 +24,10 @@ class Store:
     def __init__(self, main: Path, folder: Path, *, observe: bool) -> None:
         self._main = main
         self._kept = folder / "last-good.json"
-        self._observe = observe
+        self.observe = observe
+        self.files: tuple[str, ...] = ()  # those that the policy in force comes from
+        self.problems: tuple[str, ...] = ()  # why those that are there now cannot be used
+        self.warnings: tuple[str, ...] = ()
 
     def start(self) -> tuple[Policy, list[Record]]:
         """The policy to start with, and what there is to say of it."""
@@ -34,6 +37,7 @@ class Store:
         kept = self._last_good()
         if kept is not None:
             policy, origin = self._moded(kept.policy), f"the last good one, kept in {self._kept}"
+            self.files = (str(self._kept),)
         else:
             policy, origin = BUILT_IN, "the built-in one, which ends nobody"
         trouble = f"{self._main} cannot be used; another policy stands in for it: {origin}"
@@ -45,14 +49,17 @@ class Store:
         try:
             loaded = load(self._main)
         except ConfigError as error:
+            self.problems = tuple(map(str, error.problems))
             return None, [_record(Kind.CONFIG_REJECTED, problem) for problem in error.problems]
+        self.problems, self.warnings = (), tuple(map(str, loaded.warnings))
+        self.files = tuple(source.path for source in loaded.sources)
         records = [_record(Kind.TROUBLE, problem) for problem in loaded.warnings]
         records += self._keep(loaded.sources)
         policy = self._moded(loaded.policy)
         return policy, [*records, _loaded(policy, ", ".join(source.path for source in loaded.sources))]
 
     def _moded(self, policy: Policy) -> Policy:
-        return replace(policy, mode=Mode.OBSERVE) if self._observe else policy
+        return replace(policy, mode=Mode.OBSERVE) if self.observe else policy
 
     def _keep(self, sources: Iterable[Source]) -> list[Record]:
         new = self._kept.with_suffix(".new")

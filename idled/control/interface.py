@@ -14,9 +14,12 @@ NAME: Final = "io.idled"
 DESCRIPTION: Final = """\
 # Ends terminal and SSH sessions that are idle or open for too long.
 #
-# Everybody may see and extend the own sessions; root may do all; [access] in the policy grants more. Who calls, the
-# kernel says. A session is named by its id, by its name, or not at all: then it is the one that the caller runs in.
-# All spans are microseconds.
+# Everybody may see and extend the own sessions; root may do all; [access] in the policy grants more, and who may end or
+# extend the sessions of others sees them too. Who calls, the kernel says. A session is named by its id, by its name, or
+# not at all: then it is the one that the caller runs in. All spans are microseconds.
+#
+# A call has at most 64 KiB and is whole within 10 s; a uid has at most 32 connections, each with one call at a time.
+# Who passes these bounds is hung up on. Calls that come faster than 100 a second wait for their turn.
 interface io.idled
 
 # A session that is open.
@@ -122,7 +125,8 @@ type Source (
   note: string
 )
 
-# The sessions the caller may see. The mode is observe or enforce.
+# The sessions the caller may see, as they are now; of thousands some as they were seen last. The mode is observe or
+# enforce.
 method ListSessions() -> (mode: string, sessions: []Session)
 
 method GetSession(session: ?string) -> (session: Session)
@@ -147,15 +151,17 @@ method Extend(session: ?string, limit: ?string, byUSec: ?int, reason: ?string, p
   session: Session
 )
 
-# End a session now, whatever its limits are.
+# End a session now, whatever its limits are, in observe mode too. Its person is told who wanted it, and the reason.
 method End(session: string, reason: ?string) -> ()
 
-# Each event that the caller may see, from now on; to be called with more.
+# Each event that the caller may see, from now on; to be called with more. Without, the next one. Events of no session
+# are for root and who may view. Who takes them too slowly is hung up on.
 method Monitor() -> (event: Event)
 
 # Read the policy anew. Root only.
 method Reload() -> (warnings: []string)
 
+# How the daemon does. Sessions are counted, and troubles told, as far as the caller may see them.
 method GetStatus() -> (
   version: string,
   mode: string,
@@ -172,11 +178,14 @@ method GetStatus() -> (
   troubles: []Event
 )
 
+# There is none of that name; empty: the caller runs in none.
 error NoSuchSession (session: string)
+# The caller may not do that, or not with that session.
 error NotPermitted ()
 error ExtensionRefused (reason: string)
 # Call again with the password of the session's user.
 error AuthenticationRequired (user: string)
+# What is wrong with the files; the policy before stays in force.
 error PolicyRejected (problems: []string)
 """
 

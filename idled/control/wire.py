@@ -5,6 +5,7 @@ Ours, since no varlink library is packaged for Debian 12. What may be said, and 
 """
 
 import json
+from dataclasses import dataclass
 from typing import Any, Final
 
 SOCKET: Final = "/run/idled/io.idled"
@@ -41,9 +42,24 @@ def decode(data: bytes) -> dict[str, Any]:
     return message
 
 
-def call_of(message: dict[str, Any]) -> tuple[str, dict[str, Any], bool]:
-    """The method a call names, its parameters, and whether it wants no answer."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallMessage:
+    """What a caller wants: which method, with what, and whether all answers of a stream, or none."""
+
+    method: str
+    parameters: dict[str, Any]
+    oneway: bool
+    more: bool
+
+
+def call_of(message: dict[str, Any]) -> CallMessage:
+    """The message as a call."""
     method = message.get("method")
     if not isinstance(method, str) or "." not in method:
         raise Malformed("a call without a method")
-    return method, message.get("parameters") or {}, message.get("oneway") is True
+    return CallMessage(
+        method=method,
+        parameters=message.get("parameters") or {},
+        oneway=message.get("oneway") is True,
+        more=message.get("more") is True,
+    )

@@ -81,7 +81,7 @@ def test_a_user_sees_only_own_sessions(idled: Installed) -> None:
     idled.limits(idle="1h")
     with idled.login("alice") as terminal, idled.login("bob"):
         terminal.type("idlectl list | cat\n")
-        terminal.expect("ENDS IN")
+        terminal.expect("TIME LEFT")
         terminal.expect("alice")
         terminal.expect(PROMPT)
         assert "bob" not in terminal.text

@@ -3,7 +3,9 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -72,7 +74,7 @@ def test_a_path_that_is_too_long(length: int) -> None:
         (b"\x1b[31mgarbage\0", "not JSON"),
         (b"[]\0", "not a JSON object"),
         (b'{"parameters": 7}\0', "not a JSON object"),
-        (b"{}\0{}\0", "not JSON"),
+        (b"{}\0{}\0", "more than one answer"),
     ],
 )
 def test_no_answer_or_none_that_is_one(listener: socket.socket, answer: bytes, said: str) -> None:
@@ -88,6 +90,50 @@ def test_a_service_that_says_nothing_is_not_waited_for_longer(
     monkeypatch.setattr("idled.control.client._PATIENCE", 0.05)
     with pytest.raises(Unreachable, match="no answer within"):
         call(listener.getsockname(), "a.B")
+
+
+def crowd(listener: socket.socket, stack: ExitStack) -> None:
+    """So many who want to be let in that nobody else gets a place."""
+    listener.listen(0)
+    while True:
+        other = stack.enter_context(socket.socket(socket.AF_UNIX))
+        other.setblocking(False)
+        try:
+            other.connect(listener.getsockname())
+        except BlockingIOError:
+            return
+
+
+def test_where_there_is_no_place_yet_one_is_waited_for(listener: socket.socket) -> None:
+    def serve() -> None:
+        time.sleep(0.2)  # for the client to find no place; if it has not come yet, it finds one
+        while True:
+            peer, _ = listener.accept()
+            with peer:
+                peer.settimeout(0.05)  # those of the crowd say nothing
+                try:
+                    peer.recv(1 << 16)
+                except TimeoutError:
+                    continue
+                peer.sendall(b"{}\0")
+                return
+
+    with ExitStack() as stack:
+        crowd(listener, stack)
+        thread = threading.Thread(target=serve)
+        thread.start()
+        stack.callback(thread.join, 10)
+        assert call(listener.getsockname(), "a.B") == {}
+
+
+def test_where_there_is_no_place_for_long_that_is_said(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("idled.control.client._PATIENCE", 0.05)
+    with ExitStack() as stack:
+        crowd(listener, stack)
+        with pytest.raises(Unreachable, match="no answer within"):
+            call(listener.getsockname(), "a.B")
 
 
 @pytest.mark.parametrize(

@@ -1,28 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is shown of a session is what the interface says, to whom it says."""
 
-import json
 import re
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 
-from idled.control.client import call
 from idled.control.interface import DESCRIPTION, session_view
-from idled.core.engine import Engine
-from idled.core.events import Opened
-from idled.core.model import Allowance, Limits, Mode, Reason, Session, SessionId
-from idled.core.policy import Policy, Rule
+from idled.core.model import Allowance, Limits, Reason, Session, SessionId
 from idled.core.span import HOUR, MIN, SEC
 from idled.core.watch import Status
-from idled.hands import Hands
-from idled.reception import Reception
-
-from ..peer import NOBODY, exchange_as_nobody, needs_root, public_folder
-from .conftest import serving
 
 SESSION = Session(id=SessionId("b", 7, 70), user="u", uid=5, opened_at=0, service="sshd", remote="10.0.0.1", logind="3")
 LIMITS = Limits(
@@ -98,22 +85,3 @@ def test_the_values_are_those_of_the_session() -> None:
 )
 def test_the_state_is_one_of_three(ending: Reason | None, warned: bool, state: str) -> None:
     assert session_view(replace(STATUS, ending=ending, warned=warned), 0)["state"] == state
-
-
-@needs_root
-def test_root_sees_all_sessions_and_a_user_only_their_own() -> None:
-    engine = Engine(Policy(mode=Mode.ENFORCE, rules=(Rule(name="defaults", values={"idle_timeout": HOUR}),)))
-    for pid, uid in ((1, 0), (2, NOBODY), (3, 1000)):
-        session = replace(SESSION, id=SessionId("b", pid, pid), uid=uid, logind=str(pid))
-        engine.handle(Opened(session=session), 1)
-    hands = SimpleNamespace(engine=engine, look_again=lambda session: None)
-    reception = Reception(cast(Hands, hands), lambda what: None)
-    question = json.dumps({"method": "io.idled.ListSessions", "parameters": {}}).encode() + b"\0"
-
-    with public_folder() as folder, serving(folder / "socket", of=reception.service()) as path:
-        everything = call(str(path), "io.idled.ListSessions")
-        own: dict[str, Any] = json.loads(exchange_as_nobody(Path(path), question)[:-1])["parameters"]
-
-    assert [session["uid"] for session in everything["sessions"]] == [0, NOBODY, 1000]
-    assert [session["uid"] for session in own["sessions"]] == [NOBODY]
-    assert everything["mode"] == own["mode"] == "enforce"

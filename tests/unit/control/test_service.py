@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The service against peers that are right, wrong, slow, many, or somebody else."""
 
+import asyncio
 import json
 import os
+import re
+import select
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import subprocess
+import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,57 +17,17 @@ import pytest
 import varlink  # type: ignore[import-untyped]
 
 from idled.control import interface
-from idled.control.wire import MAX_CALL
+from idled.control.peer import Peer, peer_of
+from idled.control.service import Call, Service
+from idled.control.wire import MAX_CALL, VarlinkError
 
-from ..peer import NOBODY, exchange_as_nobody, needs_root
+from ..peer import NOBODY, exchange_as_nobody, needs_root, public_folder
 from .conftest import INFO
+from .link import WHO, linked, packed, somebody
 
-WHO = {"method": "org.trial.WhoAmI"}
 GET_INFO = "org.varlink.service.GetInfo"
 GET_DESCRIPTION = "org.varlink.service.GetInterfaceDescription"
 ERROR = "org.varlink.service."
-
-
-def packed(*messages: Any) -> bytes:
-    return b"".join(json.dumps(message).encode() + b"\0" for message in messages)
-
-
-class Link:
-    """One connection of a peer that knows nothing but the wire."""
-
-    def __init__(self, path: Path) -> None:
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(10)
-        self.socket.connect(str(path))
-        self._data = b""
-
-    def read(self) -> dict[str, Any] | None:
-        """The next message; None when the service hung up."""
-        while b"\0" not in self._data:
-            try:
-                part = self.socket.recv(1 << 16)
-            except ConnectionResetError:
-                return None
-            if not part:
-                return None
-            self._data += part
-        message, self._data = self._data.split(b"\0", 1)
-        found: dict[str, Any] = json.loads(message)
-        return found
-
-    def ask(self, message: Any) -> dict[str, Any] | None:
-        try:
-            self.socket.sendall(packed(message))
-        except (BrokenPipeError, ConnectionResetError):
-            return None
-        return self.read()
-
-
-@contextmanager
-def linked(path: Path) -> Iterator[Link]:
-    link = Link(path)
-    with link.socket:
-        yield link
 
 
 def test_it_says_what_it_is(service: Path) -> None:
@@ -84,7 +48,8 @@ def test_it_says_what_it_is(service: Path) -> None:
         (".", {}, "InterfaceNotFound", {"interface": ""}),
         (GET_DESCRIPTION, {}, "InvalidParameter", {"parameter": "interface"}),
         (GET_DESCRIPTION, {"interface": 1}, "InvalidParameter", {"parameter": "interface"}),
-        (GET_DESCRIPTION, {"interface": "io.idled", "x": 1}, "InvalidParameter", {"parameter": "interface"}),
+        (GET_DESCRIPTION, {"interface": "io.idled", "x": 1}, "InvalidParameter", {"parameter": "x"}),
+        ("org.trial.ToCome", {}, "MethodNotImplemented", {"method": "org.trial.ToCome"}),
         (GET_DESCRIPTION, {"interface": "no.such"}, "InterfaceNotFound", {"interface": "no.such"}),
         (GET_INFO, {"x": 1}, "InvalidParameter", {"parameter": "x"}),
         ("org.trial.WhoAmI", {"y": None}, "InvalidParameter", {"parameter": "y"}),
@@ -200,12 +165,118 @@ def test_connections_of_one_uid_are_bounded_and_free_again(service: Path) -> Non
 
 
 @needs_root
-def test_too_many_of_others_do_not_keep_root_out(service: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("idled.control.service._MOST", 1)
-    with linked(service) as first, linked(service) as second:
-        assert first.ask(WHO) is not None
-        assert exchange_as_nobody(service, packed(WHO)) == b""
-        assert second.ask(WHO) is not None
+def test_where_too_many_are_connected_who_has_most_and_is_silent_makes_room(
+    service: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("idled.control.service._MOST", 3)
+    with ExitStack() as many:
+        root = many.enter_context(linked(service))
+        other, one, two = [many.enter_context(somebody(service, uid)) for uid in (1001, 1000, 1000)]
+        assert one.ask(WHO) is not None  # of the uid that has most, two is now silent for longest
+        late = many.enter_context(somebody(service, 1002))
+        assert late.ask(WHO) is not None
+        assert two.read() is None
+        for link in (root, one, other, late):
+            assert link.ask(WHO) is not None
+
+
+def test_nothing_is_left_of_those_who_are_gone(service: Path) -> None:
+    def held() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    before, deadline = held(), time.monotonic() + 10
+    for _ in range(50):
+        with linked(service) as link:
+            link.ask(WHO)
+    while held() > before:
+        assert time.monotonic() < deadline, "descriptors are left"
+        time.sleep(0.01)
+
+
+@needs_root
+def test_of_many_that_come_at_once_no_more_are_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("idled.control.service._MOST", 3)
+
+    async def story() -> None:
+        with ExitStack() as many, socket.socket(socket.AF_UNIX) as listener, public_folder() as folder:
+            listener.bind(str(folder / "socket"))
+            (folder / "socket").chmod(0o666)
+            listener.listen()
+            links = [many.enter_context(somebody(folder / "socket", uid)) for uid in range(1000, 1010)]
+            service = Service(INFO, (), "")
+            service.listen(listener)
+            closed = 0
+            async with asyncio.timeout(10):
+                while closed < 7:
+                    await asyncio.sleep(0.01)
+                    closed = sum(bool(select.select([link.socket], [], [], 0)[0]) for link in links)
+            await asyncio.sleep(0.05)
+            assert sum(bool(select.select([link.socket], [], [], 0)[0]) for link in links) == 7
+            service.close()
+            await asyncio.sleep(0)
+
+    asyncio.run(story())
+
+
+@needs_root
+def test_who_calls_too_fast_waits_and_nobody_else(service: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("idled.control.service._BURST", 5)
+    monkeypatch.setattr("idled.control.service._PACE", 0.1)
+    with somebody(service, 1000) as fast, somebody(service, 1001) as other:
+        began = time.monotonic()
+        fast.socket.sendall(packed(*[WHO] * 20))
+        assert fast.read() is not None
+        assert other.ask(WHO) is not None
+        with linked(service) as root:
+            assert all(root.ask(WHO) is not None for _ in range(50))
+        assert time.monotonic() - began < 1
+        assert all(fast.read() is not None for _ in range(19))
+        assert 1.3 < time.monotonic() - began < 5
+
+
+@needs_root
+def test_who_hangs_up_and_comes_again_is_not_faster(service: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("idled.control.service._BURST", 5)
+    monkeypatch.setattr("idled.control.service._PACE", 0.1)
+    began = time.monotonic()
+    for _ in range(15):
+        with somebody(service, 1000) as link:
+            assert link.ask(WHO) is not None
+    assert time.monotonic() - began > 0.9
+
+
+@needs_root
+def test_all_but_root_together_are_slowed_too(service: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("idled.control.service._BURST", 5)
+    monkeypatch.setattr("idled.control.service._PACE_OF_ALL", 0.1)
+    began = time.monotonic()
+    with ExitStack() as many:
+        for uid in range(1000, 1015):
+            assert many.enter_context(somebody(service, uid)).ask(WHO) is not None
+    assert time.monotonic() - began > 0.9
+
+
+def test_one_who_is_gone_is_not_forgotten_too_soon() -> None:
+    async def story() -> None:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind("")
+            listener.listen()
+            service = Service(INFO, (), "")
+            service.listen(listener)
+            waits = [service._due(1000, 10.0) for _ in range(102)]
+            service._forget_turns()  # as when another one goes
+            assert waits[99] == 0 < waits[101] < service._due(1000, 10.0)
+            service.close()
+
+    asyncio.run(story())
+
+
+def test_a_call_that_does_not_come_to_its_end_is_not_waited_for(service: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("idled.control.service._CALL_PATIENCE", 0.05)
+    with linked(service) as slow, linked(service) as silent:
+        slow.socket.sendall(packed(WHO)[:-1])
+        assert slow.read() is None
+        assert silent.ask(WHO) is not None
 
 
 @needs_root
@@ -217,6 +288,71 @@ def test_who_calls_is_who_the_kernel_says(service: Path) -> None:
     assert (mine["uid"], mine["pid"]) == (0, os.getpid())
 
 
+GROUPS = """
+import os, socket, sys
+os.setgroups(range(5000, 5000 + int(sys.argv[2])))
+os.setgid(77)
+os.setuid(65534)
+link = socket.socket(socket.AF_UNIX)
+link.connect(sys.argv[1])
+link.sendall(sys.argv[3].encode() + b"\\0")
+data = b""
+while not data.endswith(b"\\0"):
+    data += link.recv(1 << 16)
+sys.stdout.buffer.write(data[:-1])
+"""
+
+
+@needs_root
+@pytest.mark.parametrize("number", [0, 1, 256, 1000])
+def test_groups_are_those_of_the_process_however_many(service: Path, number: int) -> None:
+    command = ["/usr/bin/python3", "-I", "-c", GROUPS, str(service), str(number), json.dumps(WHO)]
+    said = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=20).stdout)["parameters"]
+    assert (said["uid"], said["gids"]) == (NOBODY, [77, *range(5000, 5000 + number)])
+
+
+def test_a_process_that_is_gone_is_told_from_one_that_lives() -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("")  # the kernel gives it a name that no file has
+        listener.listen()
+        code = f"import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect({listener.getsockname()!r}); input()"
+        with subprocess.Popen(["/usr/bin/python3", "-I", "-c", code], stdin=subprocess.PIPE) as child:
+            link, _ = listener.accept()
+            with link:
+                peer = peer_of(link)
+                assert (peer.pid, peer.lives) == (child.pid, True)
+                child.communicate(b"\n", timeout=20)
+                release = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2]))
+                assert (peer.pidfd is not None) is (release >= (6, 5))
+                assert peer.pidfd is None or not peer.lives
+                peer.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "kinds", "wrong"),
+    [
+        ({"a": "x"}, {"a": str}, None),
+        ({}, {"a": str | None}, None),
+        ({"a": None}, {"a": str | None}, None),
+        ({"a": 7}, {"a": int | None}, None),
+        ({}, {"a": str}, "a"),
+        ({"a": None}, {"a": str}, "a"),
+        ({"a": 7}, {"a": str | None}, "a"),
+        ({"a": True}, {"a": int}, "a"),
+        ({"a": 1.0}, {"a": int}, "a"),
+        ({"a": "x", "b": None}, {"a": str}, "b"),
+    ],
+)
+def test_parameters_are_of_their_kind(given: dict[str, Any], kinds: dict[str, Any], wrong: str | None) -> None:
+    call = Call(peer=Peer(pid=1, uid=1), parameters=given)
+    if wrong is None:
+        assert call.take(**kinds) == {"a": given.get("a")}
+        return
+    with pytest.raises(VarlinkError, match="InvalidParameter") as caught:
+        call.take(**kinds)
+    assert caught.value.parameters == {"parameter": wrong}
+
+
 def test_a_client_that_is_not_ours_understands_it(service: Path) -> None:
     with varlink.Client(address=f"unix:{service}") as client:
         assert client.get_interface("org.varlink.service").name == "org.varlink.service"
@@ -224,5 +360,5 @@ def test_a_client_that_is_not_ours_understands_it(service: Path) -> None:
             info = link.GetInfo()
             assert (info.product, info.interfaces[1]) == ("idled", "io.idled")
         assert {"Session", "ListSessions", "Monitor", "NotPermitted"} <= client.get_interface("io.idled").members.keys()
-        with client.open("io.idled") as link, pytest.raises(varlink.VarlinkError, match="MethodNotFound"):
+        with client.open("io.idled") as link, pytest.raises(varlink.VarlinkError, match="MethodNotImplemented"):
             link.ListSessions()  # described, but here nobody does it
