@@ -33,9 +33,10 @@ class Deed(Enum):
 
 
 class Whose(Enum):
-    """Sessions of the caller's own uid, or those of others."""
+    """Sessions of the caller's own uid, that of another in which the caller runs (su), or any of others."""
 
     OWN = "own"
+    WITHIN = "another's, in which one is"
     OTHERS = "others'"
 
 
@@ -52,9 +53,10 @@ class Row:
 TABLE: Final = (
     Row(who="root", deeds=frozenset(Deed)),
     Row(who="anybody", deeds=frozenset({Deed.VIEW, Deed.EXTEND}), whose=frozenset({Whose.OWN})),
+    Row(who="anybody", deeds=frozenset({Deed.VIEW}), whose=frozenset({Whose.WITHIN})),
     Row(who="view", deeds=frozenset({Deed.VIEW, Deed.OVERSEE})),
     Row(who="extend", deeds=frozenset({Deed.VIEW})),
-    Row(who="extend", deeds=frozenset({Deed.MOVE}), whose=frozenset({Whose.OTHERS})),
+    Row(who="extend", deeds=frozenset({Deed.MOVE}), whose=frozenset({Whose.WITHIN, Whose.OTHERS})),
     Row(who="end", deeds=frozenset({Deed.VIEW, Deed.END})),
 )
 
@@ -71,9 +73,9 @@ class Grants:
         return peer.uid in self.uids or not self.gids.isdisjoint(peer.gids)
 
 
-def may(peer: Peer, deed: Deed, owner: int | None, grants: Mapping[str, Grants]) -> bool:
-    """Whether a peer may do it with a session of that uid; None: where no session is concerned."""
-    whose = Whose.OWN if owner == peer.uid else Whose.OTHERS
+def may(peer: Peer, deed: Deed, owner: int | None, grants: Mapping[str, Grants], *, within: bool = False) -> bool:
+    """Whether a peer may do it with a session of that uid, in which it runs or not; None: with no session."""
+    whose = Whose.OWN if owner == peer.uid else Whose.WITHIN if within else Whose.OTHERS
     return any(deed in row.deeds and whose in row.whose and _is(peer, row.who, grants) for row in TABLE)
 
 
@@ -113,7 +115,10 @@ class Access:
 
     def demand(self, peer: Peer, deed: Deed, session: Session | None = None) -> None:
         """Raise NotPermitted where the table does not let the peer do it."""
-        if not self.may(peer, deed, session):
+        if self.may(peer, deed, session):
+            return
+        within = session is not None and self.around(peer) == session
+        if not within or not may(peer, deed, session.uid if session else None, self._grants, within=True):
             raise VarlinkError("io.idled.NotPermitted")
 
     def meant(self, peer: Peer, name: str | None) -> Session:

@@ -49,7 +49,7 @@ from .span import SEC, Usec
 from .stamps import STEP, TICK, Sign, TerminalLook, Window, sign
 
 _DOUBTS: Final = 3
-#: Of chatter: looks without it until the session is no longer chatty.
+#: Of chatter: looks without it, a second or more apart, until the session is no longer chatty.
 _CALM_LOOKS: Final = 100
 #: From a key there to its sign here, at most.
 _FED: Final = SEC
@@ -271,7 +271,7 @@ def _with_connection(trace: Trace, was: ConnectionLook | None, was_at: Usec, loo
         traffic_until=traffic_until,
         output_until=max(trace.output_until, out_until),
         out_to=out_to,
-        chatty=_CALM_LOOKS if chatter else max(0, trace.chatty - 1),
+        chatty=_CALM_LOOKS if chatter else max(0, trace.chatty - (look.at - was_at >= SEC)),
     )
 
 

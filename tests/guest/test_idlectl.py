@@ -284,8 +284,10 @@ def test_me_of_a_session_without_limits(idled: Installed, people: dict[str, Term
 
 def test_me_works_through_sudo(idled: Installed, people: dict[str, Terminal]) -> None:
     idled.machine.write("/etc/sudoers.d/alice", "alice ALL=(ALL) NOPASSWD: ALL\n", 0o440)
-    said = say(people["alice"], "sudo idlectl me; sudo su -c 'idlectl me'; sudo -i idlectl me")
-    assert len(re.findall(r"This session ends at .* unless you type: idle limit 15min\.", said)) == 3
+    said = say(
+        people["alice"], "sudo idlectl me; sudo su -c 'idlectl me'; sudo -i idlectl me; sudo su bob -c 'idlectl me'"
+    )
+    assert len(re.findall(r"This session ends at .* unless you type: idle limit 15min\.", said)) == 4
 
 
 def test_the_warning_and_me_are_understood_together(idled: Installed) -> None:

@@ -6,6 +6,9 @@ clock was set by; of a quiet SSH session 20 ms; of one whose client also sends k
 input, which is no more than a console's bound where a terminal's stamp tells of that input (`Login.slack`).
 """
 
+import os
+
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -172,10 +175,10 @@ class Machine(RuleBasedStateMachine):
 
 
 Machine.TestCase.settings = settings(
-    max_examples=4000,
+    max_examples=int(os.environ.get("IDLED_EXAMPLES", "2000")),
     stateful_step_count=40,
     deadline=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
-TestMachine = Machine.TestCase
+TestMachine = pytest.mark.timeout(1200)(Machine.TestCase)

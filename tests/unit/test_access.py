@@ -52,6 +52,12 @@ def test_the_table_is_what_people_expect(who: str, deed: Deed, whose: Whose) -> 
     assert may(peer, deed, owner, GRANTS) is (deed in EXPECTED[who][whose is OTHERS])
 
 
+@pytest.mark.parametrize(("who", "deed"), list(product(PEERS, Deed)), ids=lambda value: getattr(value, "name", value))
+def test_who_runs_in_a_session_of_another_may_see_it_too(who: str, deed: Deed) -> None:
+    expected = EXPECTED[who][1] | {V}
+    assert may(PEERS[who], deed, 55, GRANTS, within=True) is (deed in expected)
+
+
 @pytest.mark.parametrize("who", PEERS)
 def test_what_is_of_no_session_is_as_what_is_of_others(who: str) -> None:
     for deed in (Deed.OVERSEE, Deed.RELOAD):
@@ -168,7 +174,10 @@ def test_without_a_name_it_is_the_one_in_which_the_peer_runs(tmp_path: Path) -> 
             ):
                 assert await office.refusal(peer, "GetSession") == "NoSuchSession"
             stranger = Peer(pid=leader.pid, uid=4000, seen_at=clock.now())
-            assert await office.refusal(stranger, "GetSession") == "NotPermitted"
+            assert await office.refusal(stranger, "GetSession") == ""  # it runs in it
+            assert await office.refusal(stranger, "End", session=f"p{leader.pid}") == "NotPermitted"
+            outside = Peer(pid=os.getpid(), uid=4000, seen_at=clock.now())
+            assert await office.refusal(outside, "GetSession", session=f"p{leader.pid}") == "NotPermitted"
             os.close(ended)
             office.hands.registry.drop(next(iter(office.engine.sessions())).id)
 
