@@ -23,7 +23,8 @@ from .ask import ask, harmless, say
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _JOURNALS: Final = ("/var/log/journal", "/run/log/journal")
 _Id: TypeAlias = tuple[str, str | None]
-_STYLES: Final = {3: page.BAD, 4: page.WARN}
+#: By priority.
+STYLES: Final = {3: page.BAD, 4: page.WARN}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -54,7 +55,7 @@ def _may_read() -> bool:
 
 def _print(paper: page.Page, event: dict[str, Any]) -> None:
     moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event["realtimeUSec"] // SEC))
-    paper.item(moment, event["text"], _STYLES.get(event["priority"], ""), indent=0, room=len(moment) + 2)
+    paper.item(moment, event["text"], STYLES.get(event["priority"], ""), indent=0, room=len(moment) + 2)
 
 
 def _events(options: argparse.Namespace, ids: set[_Id] | None) -> Iterator[dict[str, Any]]:

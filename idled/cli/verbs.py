@@ -101,6 +101,30 @@ VERBS: Final = (
         ),
     ),
     Verb(
+        name="watch",
+        help="the open sessions live, with the last events, and keys to act",
+        text=(
+            "Shows what list shows, as it changes, and below it what happens to the sessions that you may see. What "
+            "ends first stands on top.\n\n"
+            "Keys: the arrows, or j and k, choose a session, e ends it, x extends it, each after a question and with a "
+            "reason if you like; the daemon decides whether you may. Escape chooses none. s sorts by time left, user "
+            "or idle time. q quits.\n\n"
+            "The list is asked for every two seconds at most, and times are counted on in between. When the daemon "
+            "goes away it is said, and asked again."
+        ),
+        json="None: that is a wrong call. For programs there are list --json and log --follow --json.",
+        arguments=(
+            Argument("--all", "also those without a limit"),
+            Argument("--user", "only those of this user, and their events", value="USER"),
+        ),
+        exits=(
+            (0, "You have quit."),
+            (1, "There was nothing to begin with: the daemon cannot be asked."),
+            (2, "The call was wrong, or there is no terminal to draw on."),
+        ),
+        examples=(Example("idlectl watch", "keep an eye on who is about to be ended"),),
+    ),
+    Verb(
         name="me",
         help="when and why your session ends, and how to stay",
         text=(
@@ -253,5 +277,29 @@ VERBS: Final = (
         arguments=(Argument("FILE", "a file or directory (default: the installed policy)", value="FILE", many="?"),),
         exits=((0, "The policy can be used; it may have warnings."), (1, "The policy cannot be used.")),
         examples=(Example("idlectl check new/idled.toml", "try a policy before it is installed"),),
+    ),
+    Verb(
+        name="doctor",
+        help="whether limits are really enforced on this host, and what to do",
+        text=(
+            "Looks at all that must work together before a session ends when it is due: the PAM stacks by which people "
+            "log in, the units, the daemon, sshd, logind, the policy, the kernel, and other tools that end sessions. "
+            "Of each it says what was found, why it matters, and how to mend it. It changes nothing. Root is told "
+            "more.\n\n"
+            "With --probe it opens a session of root's through the PAM stack of sshd, sees whether the daemon knows it "
+            "within a second, and closes it. Only root can; the package python3-pamela is needed."
+        ),
+        json="What was found (findings: a list of level, one of ok, note, warning and error; about; what; why; mend), "
+        "the worst first, and the level of that one (worst).",
+        arguments=(Argument("--probe", "log in for a moment, as sshd does, and see whether it is noticed"),),
+        exits=(
+            (0, "All is well."),
+            (1, "Limits are enforced, but there are warnings; or nothing is ended because of observe mode."),
+            (2, "Some sessions are not ended here when they are due; or the call was wrong."),
+        ),
+        examples=(
+            Example("idlectl doctor", "after the installation, and whenever something seems wrong"),
+            Example("sudo idlectl doctor --probe", "with a real login"),
+        ),
     ),
 )
