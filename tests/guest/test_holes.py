@@ -24,10 +24,12 @@ IN_VAIN = {
     "injected input, stamps and keepalives": (f"{TYPE} {TOUCH}", ("-o", "ServerAliveInterval=1")),
     "the agent, output and keepalives": (f"{ASK_AGENT} {PRINT}", ("-A", "-o", "ServerAliveInterval=1")),
 }
-#: Bytes of the client that nobody typed, and signs that nobody made, together. This is told from a person by nothing.
+#: Bytes of the client that nobody typed, and with them signs that nobody made, or a program whose input leaves none
+#: before Enter. This is told from a person by nothing.
 POSSIBLE = {
     "the agent and stamps": f"{ASK_AGENT} {TOUCH}",
     "the agent and injected input": f"{ASK_AGENT} {TYPE}",
+    "the agent while input goes line by line": f"{ASK_AGENT} cat >/dev/null",
 }
 
 
