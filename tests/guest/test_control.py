@@ -76,7 +76,9 @@ def test_who_names_no_session_means_the_one_they_are_in(office: Installed) -> No
             assert "session" in found, f"{way}: {found}"
             assert (found["session"]["user"], found["session"]["terminals"]) == ("alice", [])
             assert found["session"]["id"] != other
-        assert ask(office, "alice", "GetSession", way="sudo -u carol setsid") == "NotPermitted"
+        carols = ask(office, "alice", "GetSession", way="sudo -u carol setsid")  # she sees in which one she is
+        assert carols["session"]["user"] == "alice"
+        assert ask(office, "alice", "End", way="sudo -u carol setsid", session=other) == "NotPermitted"
 
 
 def test_who_is_in_no_session_has_none(office: Installed) -> None:

@@ -136,27 +136,28 @@ for _ in range(int(sys.argv[1])):
 """
 
 
-def login_cost(idled: Installed, module: str, rounds: int = 200) -> int:
-    """Median microseconds of pam_open_session() in a stack of this one module, each time in a new process."""
+def login_costs(idled: Installed, module: str, rounds: int = 200) -> list[int]:
+    """Microseconds of pam_open_session() in a stack of this one module, each time in a new process, in quarters."""
     idled.machine.write("/etc/pam.d/idled-test", f"session optional {module}\n")
     said = idled.machine.run("python3", "-c", LOGINS, str(rounds), timeout=120).stdout.split()
     times = sorted(map(int, said))
-    return times[len(times) // 2]
+    return [times[len(times) * quarter // 4] for quarter in range(4)]
 
 
 def test_the_module_adds_little_to_a_login(idled: Installed) -> None:
     """In one run: the module with the daemon up and down, and hung, against a module that does nothing."""
     idled.limits(idle="15min", absolute="12h")
     idled.machine.write("/etc/pam.d/idled-test", "session optional pam_permit.so\n")
-    nothing, up = login_cost(idled, "pam_permit.so"), login_cost(idled, "pam_idled.so")
+    nothing, up = login_costs(idled, "pam_permit.so"), login_costs(idled, "pam_idled.so")
     idled.machine.sh("systemctl kill --signal=STOP idled")
     try:
-        hung = login_cost(idled, "pam_idled.so", rounds=5)
+        hung = login_costs(idled, "pam_idled.so", rounds=8)
     finally:
         idled.machine.sh("systemctl kill --signal=CONT idled")
     idled.machine.sh("systemctl stop idled.socket idled-varlink.socket idled")
-    down = login_cost(idled, "pam_idled.so")
-    print(f"pam_open_session, median us: nothing {nothing}, up {up}, hung {hung}, down {down}")
-    assert 300_000 <= hung < 330_000
-    assert down - nothing < 1_000
-    assert up - nothing < 5_000  # the median is 1 ms on a quiet machine; what is shown is printed
+    down = login_costs(idled, "pam_idled.so")
+    print(f"pam_open_session, us, in quarters: nothing {nothing}, up {up}, hung {hung}, down {down}")
+    # The quicker quarter: it says what the module takes, the median rather how much else runs on this machine.
+    assert 300_000 <= hung[0] < 330_000
+    assert down[1] - nothing[1] < 1_000
+    assert up[1] - nothing[1] < 5_000  # the median is 1 ms on a quiet machine; what is shown is printed

@@ -37,15 +37,19 @@ def test_many_sessions_are_listed_in_slices(tmp_path: Path) -> None:
 
 
 async def lateness_while(work: Any) -> float:
-    """By how much the worst of many timers was late until the work was done."""
-    loop, worst = asyncio.get_running_loop(), 0.0
+    """By how many seconds of the loop's own work the worst of many timers was late until the work was done.
+
+    Not by the clock: what else this machine has to do, and who sends the flood, takes its time from that too.
+    """
+    worst, worst_by_clock = 0.0, 0.0
     task = asyncio.ensure_future(work)
     while not task.done():
-        due = loop.time() + 0.01
+        before, due = time.thread_time(), time.monotonic() + 0.01
         await asyncio.sleep(0.01)
-        worst = max(worst, loop.time() - due)
+        worst = max(worst, time.thread_time() - before)
+        worst_by_clock = max(worst_by_clock, time.monotonic() - due)
     task.result()
-    print(f"worst lateness of a timer: {worst * 1000:.1f} ms")
+    print(f"worst lateness of a timer: {worst * 1000:.1f} ms of work, {worst_by_clock * 1000:.1f} ms by the clock")
     return worst
 
 
