@@ -4,14 +4,17 @@
 A record of utmp is a claim. It counts only if its line is a terminal below /dev that belongs to the user it names and
 its process is root's (a login program, not one that the user could have written in) and has that terminal; a claim on
 what is not the user's is refused and said. A process without that terminal got the number of one that is gone: after a
-crash utmp is full of those, and whoever has the number now is no session.
+crash utmp is full of those, and whoever has the number now is no session. Nor is a tmux or screen, which write records
+of their own panes, nor what runs in a scope of logind's, which tells of its sessions itself: what root left detached
+there would be taken for a login.
 """
 
 import os
 import pwd
+import re
 import stat
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import psutil
 
@@ -19,6 +22,10 @@ from .. import clock, procfs
 from ..core.span import SEC
 from ..words import clean
 from .sighting import Sighting
+
+#: How tmux and screen call the host of a pane: tmux(PID).%N, HOST:S.N.
+_MULTIPLEXER: Final = re.compile(r"^tmux\(\d+\)|:S\.\d+$")
+_SCOPE: Final = re.compile(r"/session-[^/]+\.scope(/|$)")
 
 
 class Line(NamedTuple):
@@ -47,7 +54,7 @@ def sightings(lines: list[Line], refuse: Callable[[str], None]) -> Iterator[Sigh
         except _Refused as error:
             refuse(f"utmp: {error}")
             continue
-        leader = _login_on(device, line.pid)
+        leader = None if _MULTIPLEXER.search(line.host) else _login_on(device, line.pid)
         if leader is not None:
             began = leader.start * procfs.TICK
             claimed = int(line.started + 1) * SEC - clock.offset()  # whole seconds, never early
@@ -71,6 +78,8 @@ def _login_on(device: int, pid: int) -> procfs.Process | None:
     """The login program of that number: root's, and the terminal is its own or one whose master side it holds."""
     found = procfs.process(pid) if pid > 0 and device else None
     if found is None or not found.alive or procfs.real_uid(pid) != 0:
+        return None
+    if _SCOPE.search(procfs.cgroup(pid) or ""):
         return None
     return found if device == found.tty or device in procfs.ptys_held(pid) else None
 

@@ -318,3 +318,16 @@ def test_what_only_looks_like_mosh_makes_no_session(idled: Installed) -> None:
     assert len(idled.processes("alice")) == 2
     assert idled.sessions() == []
     assert len(idled.events("session-opened")) == 1
+
+
+def test_what_root_left_detached_is_no_session(idled: Installed) -> None:
+    """On Debian 12 tmux writes a record of its own into utmp, which would be taken for a login of root's."""
+    idled.limits(idle="4s", more='end = "connection"\n')
+    with idled.login("root") as terminal:
+        terminal.type("tmux -L left new-session -d\nexit\n")
+        terminal.wait_closed(10)
+    idled.machine.run("tmux", "-L", "outside", "new-session", "-d")
+    idled.machine.run("systemctl", "restart", "idled")  # it asks utmp at its start
+    idled.event("started", 10)
+    assert idled.sessions() == []
+    idled.machine.sh("tmux -L left kill-server; tmux -L outside kill-server")

@@ -117,6 +117,11 @@ def test_a_process_of_the_user_is_none_of_a_login_program(terminal: str) -> None
         os.waitpid(child, 0)
 
 
+@pytest.mark.parametrize("host", ["tmux(247).%0", "10.0.0.1:S.0", ":pts/3:S.12"])
+def test_a_pane_is_no_login(terminal: str, host: str) -> None:
+    assert sightings(line(line=terminal, host=host)) == ([], [])
+
+
 @pytest.mark.parametrize("hours", [-1e6, 0, 1, 1e6])
 def test_no_claimed_moment_is_before_the_process_or_after_now(terminal: str, hours: float) -> None:
     started = (clock.wall() + hours * HOUR) / SEC
