@@ -6,7 +6,6 @@ it calls `handle` with each event, carries out what comes back, and calls again 
 A look (`LookAt`) is answered with `Looked` before the session is decided on: nobody is ended unseen.
 """
 
-import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final
@@ -47,6 +46,7 @@ from .model import Extent, Limits, Mode, Reason, Session, SessionId
 from .policy import Policy
 from .span import Usec
 from .watch import Status, Watch, same, status
+from .watches import Watches
 
 
 class Engine:
@@ -54,22 +54,20 @@ class Engine:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self._watches: dict[SessionId, Watch] = {}
-        self._queue: list[tuple[Usec, SessionId]] = []  # a heap; entries that no longer hold are skipped
+        self._watches = Watches()
         self._actions: list[Action] = []
 
     @property
     def deadline(self) -> Usec | None:
         """The next moment at which to call with `Woken`."""
-        self._drop_stale()
-        return self._queue[0][0] if self._queue else None
+        return self._watches.deadline
 
     def __contains__(self, session: SessionId) -> bool:
         return session in self._watches
 
     def sessions(self) -> list[Session]:
         """All sessions that are not over."""
-        return [watch.session for watch in self._watches.values()]
+        return [watch.session for watch in self._watches]
 
     def handle(self, event: Event, now: Usec) -> list[Action]:
         """What is to be done, in this order, now that the event has happened."""
@@ -124,11 +122,11 @@ class Engine:
     def _take_in(self, memory: Memory) -> Watch:
         watch = Watch(memory=memory, limits=Limits())
         watch.observed = bool(memory.trace.terminals)
-        self._watches[memory.session.id] = watch
+        self._watches.add(watch)
         return watch
 
     def _drop(self, watch: Watch) -> None:
-        del self._watches[watch.session.id]
+        self._watches.remove(watch)
         self._do(Forget(id=watch.session.id))
 
     # What is seen, and what follows from it
@@ -148,10 +146,11 @@ class Engine:
             active_until = watch.memory.trace.active_until
             was_forged = watch.memory.trace.forged
             was_clear = not watch.memory.trace.puzzling
-            trace = follow(watch.memory.trace, event.look, watch.limits.activity, self._active_elsewhere(watch))
+            elsewhere_until = None if was_clear else self._active_elsewhere(watch)
+            trace = follow(watch.memory.trace, event.look, watch.limits.activity, elsewhere_until)
             watch.memory = replace(watch.memory, trace=trace)
             watch.observed = event.look.observed
-            if trace.puzzling and was_clear and self._others(watch):
+            if trace.puzzling and was_clear and self._watches.others(watch):
                 self._look(watch)  # again, after those where it may have been typed
                 return
             if watch.memory.trace.active_until > active_until:
@@ -234,10 +233,9 @@ class Engine:
         self._begin(watch, ending)
         if watch.limits.end is Extent.USER:
             now = ending.started_at
-            for other in list(self._watches.values()):
-                if other.session.uid == watch.session.uid and other.memory.ending is None:
-                    self._begin(other, Ending(reason=Reason.USER, due_at=now, started_at=now))
-                    self._schedule(other)
+            for other in self._watches.others(watch):
+                self._begin(other, Ending(reason=Reason.USER, due_at=now, started_at=now))
+                self._schedule(other)
 
     def _begin(self, watch: Watch, ending: Ending) -> None:
         watch.memory = replace(watch.memory, ending=ending)
@@ -339,7 +337,7 @@ class Engine:
 
     def _reloaded(self, event: Reloaded, now: Usec) -> None:
         self.policy = event.policy
-        for watch in self._watches.values():
+        for watch in self._watches:
             if watch.memory.ending is not None:
                 continue  # it ends as it began to
             self._set_limits(watch, now)
@@ -347,21 +345,17 @@ class Engine:
 
     def _stepped(self, event: Stepped, _now: Usec) -> None:
         self._do(Record(kind=Kind.CLOCK_STEPPED, late=event.by))
-        self._look_at(self._watches.values())
+        self._look_at(self._watches)
 
     def _scanned(self, _event: Scanned, _now: Usec) -> None:
-        self._look_at(watch for watch in self._watches.values() if not watch.observed or watch.memory.idle.noted)
+        self._look_at(watch for watch in self._watches if not watch.observed or watch.memory.idle.noted)
 
     def _woken(self, _event: Woken, now: Usec) -> None:
-        self._drop_stale()
-        while self._queue and self._queue[0][0] <= now:
-            watch = self._watches[heapq.heappop(self._queue)[1]]
-            watch.next_at = None
+        for watch in self._watches.due(now):
             if watch.memory.ending is not None:
                 self._kill(watch, watch.memory.ending, now)
             else:
                 self._look(watch)
-            self._drop_stale()
 
     # Bookkeeping
 
@@ -391,7 +385,7 @@ class Engine:
     def _look(self, watch: Watch) -> None:
         """Look at it; where a sign is without an explanation, first where the explanation may be (activity, 11)."""
         if watch.memory.trace.puzzling and not watch.looking:
-            for other in self._others(watch):
+            for other in self._watches.liveliest_others(watch):
                 self._look_now(other)
         self._look_now(watch)
 
@@ -400,17 +394,9 @@ class Engine:
             watch.looking = True
             self._do(LookAt(id=watch.session.id))
 
-    def _others(self, watch: Watch) -> list[Watch]:
-        """Other sessions of the user: those of the latest activity, no more than can be looked at each time."""
-        others = [
-            other
-            for other in self._watches.values()
-            if other.session.uid == watch.session.uid and other is not watch and other.memory.ending is None
-        ]
-        return sorted(others, key=lambda other: -other.memory.trace.active_until)[:_MOST_OTHERS]
-
     def _active_elsewhere(self, watch: Watch) -> Usec | None:
-        return max((other.memory.trace.active_until for other in self._others(watch)), default=None)
+        others = self._watches.liveliest_others(watch)
+        return others[0].memory.trace.active_until if others else None
 
     def _track(self, watch: Watch, reason: Reason, **changes: Any) -> None:
         track: Track = replace(watch.memory.track(reason), **changes)
@@ -426,21 +412,7 @@ class Engine:
         if watch.written is None or not same(watch.written, watch.memory):
             watch.written = watch.memory
             self._do(Remember(memory=watch.memory))
-        self._schedule_at(watch, at)
-
-    def _schedule_at(self, watch: Watch, at: Usec | None) -> None:
-        if at != watch.next_at:
-            watch.next_at = at
-            if at is not None:
-                heapq.heappush(self._queue, (at, watch.session.id))
-
-    def _drop_stale(self) -> None:
-        while self._queue:
-            at, session = self._queue[0]
-            watch = self._watches.get(session)
-            if watch is not None and watch.next_at == at:
-                return
-            heapq.heappop(self._queue)
+        self._watches.schedule(watch, at)
 
     def _do(self, action: Action) -> None:
         self._actions.append(action)
@@ -461,7 +433,6 @@ class Engine:
         )
 
 
-_MOST_OTHERS: Final = 16
 _COARSE: Final = (
     "what its client sends cannot be counted (its sshd is not OpenSSH, or /proc/PID/io cannot be read), "
     "so input is told by its terminals' time stamps and by when the last packet came"

@@ -705,7 +705,7 @@ def test_looks_that_change_nothing_leave_nothing_behind() -> None:
     run.until(100)
     for _ in range(100):
         run.tell(Stepped(by=0))
-    assert len(run.engine._queue) < 10
+    assert len(run.engine._watches._queue) < 10
 
 
 def test_woken_too_early_does_nothing() -> None:
