@@ -89,10 +89,8 @@ def _evidence(paper: Page, answer: dict[str, Any]) -> None:
 def _connection(connection: dict[str, Any]) -> list[str]:
     received, sent = telling.ago(connection["receivedUSec"]), telling.ago(connection["sentUSec"])
     lines = [connection["address"], f"received last {received}, sent last {sent}"]
-    if connection.get("delivered") is None:
-        return [*lines, "the bytes it delivers cannot be counted"]
-    count = f"{connection['delivered']} bytes delivered into the session, {connection['issued']} came out"
-    return [*lines, f"counted so far: {count} (those of the login included, so only a change tells)"]
+    counted = "can be counted" if connection.get("delivered") is not None else "cannot be counted"
+    return [*lines, f"the bytes that it delivers into the session {counted}"]
 
 
 def _moments(paper: Page, moments: list[dict[str, Any]], session: dict[str, Any]) -> None:

@@ -105,7 +105,8 @@ type Connection (
   address: string,
   receivedUSec: int,
   sentUSec: int,
-  # bytes the client delivered into the session, and that came out of it; none where they cannot be counted
+  # bytes the client delivered into the session, and that came out of it, counted from some point on, so that only
+  # a change tells; none where they cannot be counted
   delivered: ?int,
   issued: ?int
 )

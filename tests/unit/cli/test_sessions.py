@@ -172,8 +172,7 @@ Activity
   pts/4               stamp of input from just now; NOT believed, it was set and is not of input
   connection          192.168.1.20 5022
                       received last 1s ago, sent last 2s ago
-                      counted so far: 17 bytes delivered into the session, 2000 came out \
-(those of the login included, so only a change tells)
+                      the bytes that it delivers into the session can be counted
   notes               activity was forged
 
 What comes if nothing changes
