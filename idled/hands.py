@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from . import clock, words
+from . import clock, procfs, words
 from .actions import end, warn
 from .core import events
 from .core.activity import ConnectionLook, Look
@@ -104,8 +104,9 @@ class Hands:
 
     def _look_at(self, handle: Handle) -> Look:
         limits = self.engine.limits(handle.session.id)
+        outer = procfs.ptys_held(handle.session.id.pid) if handle.connection else ()
         return Look(
-            terminals=evidence.look(terminals(handle), handle.session.uid),
+            terminals=evidence.look(terminals(handle), handle.session.uid, outer),
             connection=None if mosh.serves(handle) else self._connection(handle),
             holder=foreground.holder(handle, limits.hold_while) if limits and limits.hold_while else "",
             at=clock.now(),

@@ -31,15 +31,15 @@ A bound is never too early and only grows. What needs two kinds of evidence at o
 10. A look at a connection in the midst of a write can show less than went in or came out, never more. So the most that
    was seen is remembered. A look that shows even less than that tells nothing in a chatty session, where the next one
    is near; elsewhere it is taken for activity, as in 7.
-11. A terminal here may be fed from another session of the same user: a tmux that was started here, and attached to
-    from there. So input there is as good as bytes here; the sign must be there all the same.
+11. An inner terminal, whose other side is not sshd's, may be fed from another session of the same user: a tmux that
+    was started here, and attached to from there. So for its signs, input there is as good as bytes here.
 12. On a console, what is typed ahead of a job leaves nothing but itself in the queue, which has no moment. So while a
     terminal there takes input line by line, or has some waiting, it is looked at every few seconds.
 
 What is not here: how all this is read (``evidence``), and what follows from it (``engine``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -120,13 +120,9 @@ class Trace:
     unexplained: int = 0  # signs since bytes were last delivered
     forged: bool = False  # the session showed activity that was none (2, 6, 8)
     holder: str = ""  # what held the session at the last look (9)
-    fed: bool = False  # one of its terminals was fed from another session (11)
+    inner_until: Usec = 0  # the signs of inner terminals alone (11)
+    fed: bool = False  # one of those showed what its own connection does not explain
     coarse: bool = False  # it was recorded that the bytes of its connection cannot be counted
-
-    @property
-    def puzzling(self) -> bool:
-        """Whether its signs are to be judged by what happened in other sessions of the user, too (11)."""
-        return self.fed or self.unexplained > 0
 
     @property
     def wary(self) -> bool:
@@ -173,9 +169,10 @@ def follow(
     if _hides(trace, look):
         new = replace(new, hidden_until=new.bytes_until)
     new = _with_suspicion(new, trace, look, doubtful=doubtful, moved=moved)
-    fed_until = elsewhere_until if elsewhere_until is not None and new.puzzling else 0
+    new = _with_inner(new, trace, look, signs)
+    fed_until = elsewhere_until if elsewhere_until is not None and new.fed else 0
     if fed_until and fed_until + _FED >= max([trace.at, *(found.until - STEP for found in signs if found.moved)]):
-        new = replace(new, unexplained=0, forged=trace.forged, fed=True)
+        new = replace(new, unexplained=0, forged=trace.forged)
     held_until = look.at if look.holder or trace.holder else 0
     active_until = max(trace.active_until, _active_until(new, look, kinds, fed_until), held_until)
     return replace(new, active_until=active_until, holder=look.holder, told=False)
@@ -190,6 +187,14 @@ def _with_suspicion(new: Trace, trace: Trace, look: Look, *, doubtful: bool, mov
         return replace(new, unexplained=0)
     unexplained = trace.unexplained + moved
     return replace(new, unexplained=unexplained, forged=new.forged or (moved and (doubtful or unexplained >= 2)))
+
+
+def _with_inner(new: Trace, trace: Trace, look: Look, signs: Iterable[Sign]) -> Trace:
+    """Take in what inner terminals show (11)."""
+    inner = [found for terminal, found in zip(look.terminals, signs, strict=True) if terminal.inner]
+    strange = new.unexplained > trace.unexplained and any(found.moved for found in inner)
+    until = max([trace.inner_until, *(found.until for found in inner)])
+    return replace(new, inner_until=until, fed=trace.fed or strange)
 
 
 def _signs(before: Mapping[int, TerminalLook], trace: Trace, look: Look) -> list[Sign]:
@@ -230,10 +235,12 @@ def _input_until(trace: Trace, look: Look, fed_until: Usec) -> Usec:
     if look.connection is None:
         return trace.signs_until
     if look.connection.delivered is None:
-        return min(trace.signs_until, max(look.connection.received_at + TICK, fed_until))
+        own = min(trace.signs_until, look.connection.received_at + TICK)
+        return max(own, min(trace.inner_until, fed_until))
     if not look.terminals:
         return trace.bytes_until
-    return min(max(trace.signs_until, trace.hidden_until), max(trace.bytes_until, fed_until))
+    own = min(max(trace.signs_until, trace.hidden_until), trace.bytes_until)
+    return max(own, min(trace.inner_until, fed_until))
 
 
 def _hides(trace: Trace, look: Look) -> bool:

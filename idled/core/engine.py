@@ -145,12 +145,12 @@ class Engine:
         else:
             active_until = watch.memory.trace.active_until
             was_forged = watch.memory.trace.forged
-            was_clear = not watch.memory.trace.puzzling
+            was_clear = not watch.memory.trace.fed
             elsewhere_until = None if was_clear else self._active_elsewhere(watch)
             trace = follow(watch.memory.trace, event.look, watch.limits.activity, elsewhere_until)
             watch.memory = replace(watch.memory, trace=trace)
             watch.observed = event.look.observed
-            if trace.puzzling and was_clear and self._watches.others(watch):
+            if trace.fed and was_clear and self._watches.others(watch):
                 self._look(watch)  # again, after those where it may have been typed
                 return
             if watch.memory.trace.active_until > active_until:
@@ -384,7 +384,7 @@ class Engine:
 
     def _look(self, watch: Watch) -> None:
         """Look at it; where a sign is without an explanation, first where the explanation may be (activity, 11)."""
-        if watch.memory.trace.puzzling and not watch.looking:
+        if watch.memory.trace.fed and not watch.looking:
             for other in self._watches.liveliest_others(watch):
                 self._look_now(other)
         self._look_now(watch)

@@ -40,6 +40,7 @@ class TerminalLook:
     ctime: Usec
     queued: int = 0  # bytes typed that no program has read (TIOCINQ)
     canonical: bool = False  # input goes line by line: what is typed leaves no trace before Enter
+    inner: bool = False  # its other side is not sshd's but a multiplexer's or the like
     doubted: bool = False  # atime came to be as it is by rule 5; known of looks that were followed only
 
 

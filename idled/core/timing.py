@@ -14,7 +14,8 @@ T7. A limit that the administrator sets or shortens for a session already open e
     lead time after that change, so that it is warned; nothing that a user does starts that respite.
 T8. What is overdue ends at once. Who could not be warned because the machine slept is not warned belatedly.
 T9. In observe mode nobody is warned; each deadline is noted once, and again after new activity.
-T10. A session that shows no terminal is looked at again before its idle timeout could end it, at least each minute.
+T10. A session that shows no terminal is looked at again before its idle timeout could end it, at least each minute and
+    at most each second.
 T11. A session whose evidence is blurred (see ``activity``, wary) is looked at every 3 s. To find that out, and to see
     its terminals soon, one with an idle timeout is looked at after its first second and then as often, for a minute.
     So is one that is held by a program of ``hold_while`` (see ``activity``, 9): there the idle timeout waits.
@@ -120,7 +121,7 @@ def next_at(memory: Memory, limits: Limits, mode: Mode, observed: bool) -> Usec 
     if limits.idle_timeout is not None:
         if not observed:
             lead = max(limits.leads(Reason.IDLE), default=0)
-            moments.append(looked_at + min(limits.idle_timeout - lead, UNOBSERVED_LOOK))
+            moments.append(looked_at + max(FIRST_LOOK, min(limits.idle_timeout - lead, UNOBSERVED_LOOK)))
         if memory.trace.wary:
             moments.append(looked_at + WARY_LOOK)
         age = looked_at - memory.session.opened_at

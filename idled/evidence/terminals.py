@@ -10,18 +10,25 @@ import os
 import stat
 import struct
 import termios
+from collections.abc import Collection
 from contextlib import suppress
 
 from ..core.stamps import TerminalLook
 
 
-def look(terminals: dict[int, str], uid: int) -> tuple[TerminalLook, ...]:
-    """One look at each of the terminals (name by device number) that are the user's own."""
-    found = (_look_at(device, name, uid) for device, name in sorted(terminals.items()))
+def look(terminals: dict[int, str], uid: int, outer: Collection[int] = ()) -> tuple[TerminalLook, ...]:
+    """One look at each of the terminals (name by device number) that are the user's own.
+
+    `outer`: those that sshd holds the other side of; with any, the rest are inner ones.
+    """
+    found = (
+        _look_at(device, name, uid, inner=bool(outer) and device not in outer)
+        for device, name in sorted(terminals.items())
+    )
     return tuple(terminal for terminal in found if terminal is not None)
 
 
-def _look_at(device: int, name: str, uid: int) -> TerminalLook | None:
+def _look_at(device: int, name: str, uid: int, *, inner: bool) -> TerminalLook | None:
     try:
         status = os.stat(f"/dev/{name}", follow_symlinks=False)
     except OSError:
@@ -36,6 +43,7 @@ def _look_at(device: int, name: str, uid: int) -> TerminalLook | None:
         ctime=status.st_ctime_ns // 1000,
         queued=queued,
         canonical=canonical,
+        inner=inner,
     )
 
 

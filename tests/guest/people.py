@@ -245,7 +245,7 @@ class Seat:
         return used
 
     def _resize(self) -> None:
-        with suppress(OSError):  # it can be gone by now
+        with suppress(OSError, ValueError):  # it can be gone by now
             self._terminals[0].resize(24, self._chance.randrange(60, 100))
 
 

@@ -86,7 +86,7 @@ def test_the_list_is_one_line_for_each_session_with_what_ends_first_on_top(
         everybody = looked_at.look("idlectl list --all")
         due = looked_at.look("idlectl list --due 6min")
     assert head.split() == ["ID", "USER", "FROM", "ON", "SINCE", "IDLE", "TIME", "LEFT", "NEXT", "WHY"]
-    row = r"\d\d:\d\d +\d+s [█▉▊░]{5} (4m5\ds|5m|14m|15m) +warn (2m|3m|12m|13m) +idle, "
+    row = r"\d\d:\d\d +\d+s [█▉▊░]{5} (4m\d+s|5m|14m|15m) +warn (2m|3m|12m|13m) +idle, "
     assert re.fullmatch(rf"\w+ +bob +127\.0\.0\.1 ssh pts/\d+ {row}contrac(tors|[a-z]*…)", bob)
     assert re.fullmatch(rf"\w+ +alice +127\.0\.0\.1 ssh pts/\d+ {row}defaults", alice)
     assert note == "1 more session without a limit, shown by: idlectl list --all"

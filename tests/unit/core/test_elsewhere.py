@@ -17,15 +17,16 @@ RULES = policy(idle_timeout=15 * MIN, warn_before=())
 class Desk(Driver):
     """Two sessions with a terminal each; the tmux of the first is used from the second."""
 
-    def __init__(self, *, other: str = "alice") -> None:
+    def __init__(self, *, other: str = "alice", inner: bool = True) -> None:
         super().__init__(RULES)
+        self.inner = inner
         self.here, self.there = self.open(), self.open(other)
         self.type(self.here, "pts/1")
         self.type(self.there, "pts/2")
 
     def type(self, id: SessionId, name: str) -> None:
         self.active(id)
-        self.shown[id].terminals = (terminal(name, self.now),)
+        self.shown[id].terminals = (replace(terminal(name, self.now), inner=self.inner and name == "pts/1"),)
 
     def feed(self) -> None:
         """A key in the second that the first's tmux reads."""
@@ -33,7 +34,7 @@ class Desk(Driver):
         self.stamp()
 
     def stamp(self) -> None:
-        self.shown[self.here].terminals = (terminal("pts/1", self.now),)
+        self.shown[self.here].terminals = (replace(terminal("pts/1", self.now), inner=self.inner),)
 
     def ended(self) -> list[float]:
         return [float(line.split()[0]) for line in self.told() if "hang-up" in line]
@@ -81,6 +82,15 @@ def test_another_user_is_nobody() -> None:
     assert desk.kinds().count(Kind.ACTIVITY_FORGED) == 1
 
 
+def test_the_terminal_of_the_connection_itself_is_not_fed_from_elsewhere() -> None:
+    desk = Desk(inner=False)
+    for moment in range(20, 2000, 20):
+        desk.until(moment)
+        desk.feed()
+    assert desk.ended()[0] <= 900 + 9
+    assert desk.kinds().count(Kind.ACTIVITY_FORGED) == 1
+
+
 def test_two_that_forge_do_not_hold_each_other() -> None:
     desk = Desk()
     for moment in range(20, 2000, 20):
@@ -97,7 +107,7 @@ def test_the_state_of_the_other_is_what_it_is_now() -> None:
     desk.until(600)
     desk.shown[desk.there] = replace(desk.shown[desk.there], active_at=T0 + 595 * SEC, sent=9)
     desk.shown[desk.there].terminals = (terminal("pts/2", T0 + 595 * SEC),)
-    desk.shown[desk.here].terminals = (terminal("pts/1", T0 + 595 * SEC),)
+    desk.shown[desk.here].terminals = (replace(terminal("pts/1", T0 + 595 * SEC), inner=True),)
     desk.until(1400)
     assert desk.ended() == []
     desk.until(1600)

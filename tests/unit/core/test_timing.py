@@ -193,3 +193,9 @@ def test_a_limit_that_is_lifted() -> None:
 def test_next_kill(killed: float | None, failed: bool, next_at: float) -> None:
     ending = Ending(reason=IDLE, due_at=at(2000), started_at=at(2000), killed_at=usec(killed), failed=failed)
     assert timing.next_kill_at(ending, Limits(kill_after=at(5)), at(3000)) == at(next_at)
+
+
+def test_a_session_without_evidence_is_looked_at_each_second_at_most() -> None:
+    held, given = memory(), limits()
+    given = replace(given, idle_timeout=max(given.warn_before) + 1)
+    assert timing.next_at(held, given, Mode.OBSERVE, False) == held.trace.at + SEC
