@@ -53,6 +53,8 @@ _DOUBTS: Final = 3
 _CALM_LOOKS: Final = 100
 #: From a key there to its sign here, at most.
 _FED: Final = SEC
+#: More bytes than sshd itself has under way, even in a rekey.
+_CHATTER: Final = 8_192
 #: A client that acknowledges nothing for so long, although there is something to, is not there.
 _DEAF: Final = 3 * SEC
 #: Bytes of an ssh-agent's shortest answer: its length and a type.
@@ -262,7 +264,8 @@ def _with_connection(trace: Trace, was: ConnectionLook | None, was_at: Usec, loo
     received_at, sent_at = min(now.received_at + TICK, look.at), min(now.sent_at + TICK, look.at)
     if was is None or was.counted is None or was.counted != now.counted:
         traffic = max(trace.traffic_until, received_at, sent_at)
-        bytes_until, out_to = max(trace.bytes_until, received_at), now.wire_out + now.unheard
+        bytes_until = max(trace.bytes_until, received_at)
+        out_to = now.wire_out + now.unheard if now.unheard > _CHATTER else 0
         return replace(trace, connection=now, bytes_until=bytes_until, traffic_until=traffic, out_to=out_to)
     into, out_of = _moved(was, now)
     ours = trace.told and out_of <= _TOLD * len(look.terminals)

