@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -33,8 +34,12 @@ def no_child_left() -> Iterator[None]:
 
 def _children() -> set[int]:
     """Return the children of all our threads, dead ones that nobody waited for included."""
-    lists = (path.read_text() for path in Path("/proc/self/task").glob("*/children"))
-    return {int(pid) for text in lists for pid in text.split()}
+    found: set[int] = set()
+    for path in Path("/proc/self/task").glob("*/children"):
+        # A thread may end between the listing and the reading; its children are then another's.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found.update(int(pid) for pid in path.read_text().split())
+    return found
 
 
 def _command(pid: int) -> str:
