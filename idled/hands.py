@@ -104,9 +104,10 @@ class Hands:
 
     def _look_at(self, handle: Handle) -> Look:
         limits = self.engine.limits(handle.session.id)
-        outer = procfs.ptys_held(handle.session.id.pid) if handle.connection else ()
+        names = terminals(handle)
+        outer = procfs.ptys_held(handle.session.id.pid) if names and handle.connection else ()
         return Look(
-            terminals=evidence.look(terminals(handle), handle.session.uid, outer),
+            terminals=evidence.look(names, handle.session.uid, outer),
             connection=None if mosh.serves(handle) else self._connection(handle),
             holder=foreground.holder(handle, limits.hold_while) if limits and limits.hold_while else "",
             at=clock.now(),

@@ -78,6 +78,7 @@ class ConnectionLook:
     issued: int | None = None  # what came out of the session
     asked: int = 0  # what the privileged sshd read in all, and
     answered: int = 0  # wrote, if it is another
+    moving: bool = False  # they were in the midst of something, so all four may not fit together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from . import timing
-from .activity import follow
+from .activity import Look, follow
 from .events import (
     Action,
     Closed,
@@ -138,6 +138,8 @@ class Engine:
         watch.looking = False
         if watch.memory.ending is not None:
             return  # what is seen now is only how it goes, and its next SIGKILL has its moment
+        if self._put_off(watch, event.look, now):
+            return
         terminals = watch.terminals
         if event.look is None:
             watch.observed = False
@@ -163,6 +165,17 @@ class Engine:
             self._set_limits(watch, None)
         self._decide(watch, now)
         self._schedule(watch)
+
+    def _put_off(self, watch: Watch, look: Look | None, now: Usec) -> bool:
+        """Whether the look is to be taken again because it, or that at where it may be fed from, was amid (T13)."""
+        amid = look is not None and look.connection is not None and look.connection.moving
+        fed = watch.memory.trace.fed and any(other.put_off for other in self._watches.liveliest_others(watch))
+        if not (amid or fed) or watch.put_off == len(timing.PUT_OFF) or self._is_over(watch, now):
+            watch.put_off = 0
+            return False
+        self._watches.schedule(watch, now + timing.PUT_OFF[watch.put_off])
+        watch.put_off += 1
+        return True
 
     def _note_coarse(self, watch: Watch, now: Usec) -> None:
         if not watch.memory.trace.coarse:

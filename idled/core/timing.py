@@ -21,6 +21,8 @@ T11. A session whose evidence is blurred (see ``activity``, wary) is looked at e
     So is one that is held by a program of ``hold_while`` (see ``activity``, 9): there the idle timeout waits.
 T12. An end begins with SIGHUP; what is left ``kill_after`` later gets SIGKILL, again each second until nothing is
     left; after 10 s of that the failure is recorded and tried again every 5 s, for ever.
+T13. A look that finds the two sshd of a connection in the midst of something is taken again 10 ms later, then after
+    twice as long, five times at most. An absolute timeout that has come does not wait for that.
 """
 
 from dataclasses import dataclass, replace
@@ -28,13 +30,15 @@ from typing import Final
 
 from .events import Ending, Memory, Track
 from .model import Limits, Mode, Reason, Unobserved
-from .span import MIN, SEC, Usec
+from .span import MIN, MSEC, SEC, Usec
 
 LIMITED: Final = (Reason.IDLE, Reason.ABSOLUTE)
 
 WARNED_LOOK: Final = SEC
 UNOBSERVED_LOOK: Final = MIN
 WARY_LOOK: Final = 3 * SEC
+#: How long looks that find a connection in the midst of something are put off, one after the other.
+PUT_OFF: Final = (10 * MSEC, 20 * MSEC, 40 * MSEC, 80 * MSEC, 160 * MSEC)
 FIRST_LOOK: Final = SEC
 YOUNG: Final = MIN
 #: By then an sshd has made the process whose bytes are counted.
@@ -99,9 +103,9 @@ def moments(memory: Memory, limits: Limits, mode: Mode, observed: bool, now: Use
         pending = [lead for lead in pending if due - lead > now or lead == passed]
         found += [Moment(at=max(due - lead, now), reason=reason, lead=lead) for lead in pending if due > now]
     end = min((moment.at for moment in found if not moment.lead), default=0)
-    coming = sorted((moment for moment in found if moment.at <= end), key=lambda moment: (moment.at, -moment.lead))
-    ends = [moment for moment in coming if not moment.lead]
-    return [moment for moment in coming if moment.lead] + ends[:1]
+    ends = [moment for moment in found if not moment.lead and moment.at == end]
+    warnings = [moment for moment in found if moment.at < end]
+    return sorted(warnings, key=lambda moment: (moment.at, -moment.lead)) + ends[:1]
 
 
 def next_at(memory: Memory, limits: Limits, mode: Mode, observed: bool) -> Usec | None:

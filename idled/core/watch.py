@@ -18,6 +18,7 @@ class Watch:
     limits: Limits
     observed: bool = False
     looking: bool = False
+    put_off: int = 0  # looks in a row that showed a connection in the midst of something
     next_at: Usec | None = None
     survivors: tuple[str, ...] = ()
     written: Memory | None = None  # what a restarted daemon would know

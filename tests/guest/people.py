@@ -98,8 +98,7 @@ KINDS = (
         ready=UP,
         keys=LINES,
     ),
-    # A look in the midst of a rekey can take it for traffic, and that spares for one limit of 10 s. To be mended.
-    Kind("no terminal, rekeys", ("-T", *REKEYS), "echo up; cat >/dev/null", ready=UP, keys=LINES, late=LATE + 10 * SEC),
+    Kind("no terminal, rekeys", ("-T", *REKEYS), "echo up; cat >/dev/null", ready=UP, keys=LINES),
     Kind("sftp", program="sftp", ready="sftp> ", keys=("ls\n", "ls -l /etc\n"), gone="Connection closed"),
     Kind("ssh -N, a forward", ("-N", "-L", f"{{path}}:{FORWARDED}"), keys=()),
     Kind("console", program="login", late=CONSOLE_LATE),

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import NamedTuple
 
 from idled.core.activity import ConnectionLook, Look, Trace, first_trace, follow
 from tests.terminal.bench import until
 
-from .terminal import Terminal, Unseen, boottime
+from .terminal import Terminal, boottime
 
 #: What the client says about it.
 _BEGUN, DONE = "SSH2_MSG_KEXINIT sent", "SSH2_MSG_NEWKEYS received"
@@ -18,7 +17,6 @@ _BEGUN, DONE = "SSH2_MSG_KEXINIT sent", "SSH2_MSG_NEWKEYS received"
 _TELLING = ("RekeyLimit=default 2s", "ServerAliveInterval=1", "ServerAliveCountMax=100", "LogLevel=DEBUG1")
 TELLING = tuple(word for option in _TELLING for word in ("-o", option))
 GROUP_EXCHANGE = "diffie-hellman-group-exchange-sha256"
-_LOOKS = 6
 #: Hides what the privileged sshd is asked, and no release offers it by itself.
 NOT_TOLD_APART = {"diffie-hellman-group-exchange-sha1"}
 
@@ -34,24 +32,17 @@ class Rekeying(NamedTuple):
 
         def look() -> ConnectionLook | None:
             counts, found = self._begun_and_done(), self.look()
-            return found if counts == self._begun_and_done() and counts[0] == counts[1] >= done else None
+            at_rest = counts == self._begun_and_done() and counts[0] == counts[1] >= done and not found.moving
+            return found if at_rest else None
 
         return until(look, 60)
 
     def is_traffic_since(self, before: ConnectionLook, done: int) -> bool:
-        """Whether what happened until so many are done is taken for traffic.
-
-        On a busy machine a look can fall between a question that was written and its being read; several do not.
-        """
+        """Whether what happened until so many are done is taken for traffic."""
         trace = _seen(first_trace(1), before)
-        for _ in range(_LOOKS):
-            now = self.at_rest(done)
-            assert now.asked > before.asked or now.asked == 0  # where there is but one sshd it asks nobody
-            if _seen(trace, now).traffic_until == trace.traffic_until:
-                return False
-            with suppress(Unseen):
-                self.client.wait_closed(0.5)
-        return True
+        now = self.at_rest(done)
+        assert now.asked > before.asked or now.asked == 0  # where there is but one sshd it asks nobody
+        return _seen(trace, now).traffic_until != trace.traffic_until
 
     def _begun_and_done(self) -> tuple[int, int]:
         return self.client.text.count(_BEGUN), self.done

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from idled.core.model import Extent, Mode, Reason
 from idled.core.span import DAY, HOUR, MIN, SEC, Usec
 
-from .world import Login, Setting, World
+from .world import AMID, Login, Setting, World
 
 TIMEOUTS = st.none() | st.integers(5 * SEC, 15 * MIN)
 LEADS = st.sampled_from([(), (30 * SEC,), (2 * MIN, 30 * SEC), (10 * SEC, 5 * SEC, 1 * SEC)])
@@ -89,11 +89,11 @@ class Machine(RuleBasedStateMachine):
                 self.world.chatter(login)
             self.world.advance(every)
 
-    @rule(who=WHO)
-    def rekey(self, who: int) -> None:
+    @rule(who=WHO, amid=st.integers(0, 5))
+    def rekey(self, who: int, amid: int) -> None:
         login = self.pick(who)
         if login is not None:
-            self.world.chatter(login, rekey=True)
+            self.world.rekey(login, amid)
 
     @rule(who=WHO, by=TOUCHES)
     def forge(self, who: int, by: Usec | None) -> None:
@@ -169,7 +169,9 @@ class Machine(RuleBasedStateMachine):
             status = world.engine.status(login.id, world.now)
             assert status is not None and status.ending is None
             limited = [reason for reason in (Reason.IDLE, Reason.ABSOLUTE) if world.latest(login, reason)]
-            if limited:
+            if login.amid:
+                assert world.engine.deadline is not None and world.engine.deadline <= world.now + AMID
+            elif limited:
                 assert status.due_at is not None and status.due_at > world.now
                 assert world.engine.deadline is not None and world.engine.deadline <= status.due_at
 

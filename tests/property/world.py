@@ -44,6 +44,8 @@ TICK = 10 * MSEC
 JIFFY = 4 * MSEC
 #: Of its own doubts about a console (`activity`, rule 6) the engine believes this many.
 DOUBTS = 3
+#: While the two sshd of a connection talk to each other, looks are put off no longer than this in all.
+AMID = 310 * MSEC
 #: Fewer bytes than these may be keys that a terminal takes for itself.
 FEW = 5
 EPOCH = 1_790_000_000 * SEC
@@ -119,6 +121,8 @@ class Wire:
     issued: int = 0
     asked: int = 0
     answered: int = 0
+    amid: int = 0  # so many looks yet find the two sshd in the midst of it
+    was_amid: bool = False  # the last one did
 
     def move(self, now: Usec, *, delivered: int = 0, issued: int = 0, wire: int = 36) -> None:
         self.received_at = self.sent_at = now
@@ -127,11 +131,12 @@ class Wire:
         self.delivered += delivered
         self.issued += issued
 
-    def rekey(self, now: Usec) -> None:
-        """The sshd of the user asks the privileged one."""
+    def rekey(self, now: Usec, amid: int) -> None:
+        """The sshd of the user asks the privileged one; while they talk, it has asked and the other has not read."""
         self.move(now, delivered=115, issued=92, wire=2_500)
         self.asked += 115
         self.answered += 92
+        self.amid = 0 if self.was_amid else amid
 
     def look(self, now: Usec) -> ConnectionLook:
         """The kernel tells in jiffies how long ago it was."""
@@ -139,6 +144,8 @@ class Wire:
         def told(at: Usec) -> Usec:
             return now - (now // JIFFY - at // JIFFY) * JIFFY
 
+        self.was_amid = self.amid > 0
+        self.amid -= self.was_amid
         return ConnectionLook(
             received_at=told(self.received_at),
             sent_at=told(self.sent_at),
@@ -146,9 +153,10 @@ class Wire:
             wire_out=self.wire_out,
             counted=4711,
             delivered=self.delivered,
-            issued=self.issued,
-            asked=self.asked,
-            answered=self.answered,
+            issued=self.issued - 92 * self.was_amid,
+            asked=self.asked - 115 * self.was_amid,
+            answered=self.answered - 92 * self.was_amid,
+            moving=self.was_amid,
         )
 
 
@@ -175,6 +183,7 @@ class Login:
     pretended_at: Usec = 0  # the last look at what had to be taken for input: a forgery, or what still waits
     doubts: int = 0
     loose_at: Usec = -1  # when a terminal last showed what was no input, or input without a moment
+    rekeyed: bool = False
     stray: bool = False  # a terminal showed what may have been typed in another session of the user
     # what the engine said
     in_force: dict[Reason, Usec | None] = field(default_factory=dict)
@@ -185,6 +194,11 @@ class Login:
     @property
     def id(self) -> SessionId:
         return self.session.id
+
+    @property
+    def amid(self) -> bool:
+        """Whether the last look found it in the midst of a rekey."""
+        return self.wire is not None and self.wire.was_amid
 
     @property
     def observable(self) -> bool:
@@ -297,6 +311,18 @@ class World:
             yield Gone(id=login.id)
 
     def _look(self, login: Login) -> Look:
+        connection = login.wire.look(self.now) if login.wire else None
+        if connection is None or not connection.moving:
+            self._see(login)
+        return Look(
+            at=self.now,
+            offset=self.offset,
+            terminals=tuple(pty.look() for pty in login.ptys),
+            connection=connection,
+        )
+
+    def _see(self, login: Login) -> None:
+        """A look that counts tells all that happened since the last one."""
         doubtful = False
         for pty in login.ptys:
             moved = (pty.atime != pty.seen[0], pty.ctime != pty.seen[1])
@@ -309,12 +335,6 @@ class World:
                 login.pretended_at = login.loose_at = self.now
             pty.seen, pty.unseen, pty.seen_lines = (pty.atime, pty.ctime, pty.queued), False, pty.lines
         self._looked(login, doubtful)
-        return Look(
-            at=self.now,
-            offset=self.offset,
-            terminals=tuple(pty.look() for pty in login.ptys),
-            connection=login.wire.look(self.now) if login.wire else None,
-        )
 
     def _may_be_new(self, login: Login, pty: Pty) -> bool:
         """Whether what waits can have been typed since the last look: read then, without a trace, is what waited."""
@@ -350,6 +370,7 @@ class World:
         due = login.session.opened_at + timeout
         if reason is Reason.IDLE:
             due = self._last_activity(login) + timeout
+            due += AMID if login.rekeyed or login.stray else 0
             if login.stray:
                 others = [other for other in self.logins.values() if other.session.uid == login.session.uid]
                 due = max(due, *(self._last_activity(other) + timeout for other in others))
@@ -513,14 +534,17 @@ class World:
             login.wire.move(self.now, delivered=keys, issued=keys)
         login.typed(self.now, keys, sure=sure)
 
-    def chatter(self, login: Login, *, rekey: bool = False) -> None:
+    def chatter(self, login: Login) -> None:
         """The client says something that no person said."""
         if login.wire is not None:
             login.blurred = True
-            if rekey:
-                login.wire.rekey(self.now)
-            else:
-                login.wire.move(self.now, wire=52)
+            login.wire.move(self.now, wire=52)
+
+    def rekey(self, login: Login, amid: int) -> None:
+        """The client wants new keys; so many looks find the two sshd talking about it."""
+        if login.wire is not None:
+            login.blurred = login.rekeyed = True
+            login.wire.rekey(self.now, amid)
 
     def forge(self, login: Login, by: Usec | None) -> None:
         """touch(1) to another time; or chmod(1), which leaves atime alone."""

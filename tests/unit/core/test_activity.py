@@ -6,7 +6,7 @@ Moments are seconds on the boot clock. The wall clock's offset is a multiple of 
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -670,7 +670,8 @@ def test_counters_that_cannot_be_read() -> None:
 def test_counters_that_come_back(exact: bool, direction: str) -> None:
     """Of another process, or where there were none: what came before was perhaps traffic."""
     seen = Seen(ptys=0, exact=exact)
-    seen.wire = replace(seen.wire, counted=900, delivered=0, issued=0, **{direction: usec(1100)})
+    moment: dict[str, Any] = {direction: usec(1100)}
+    seen.wire = replace(seen.wire, counted=900, delivered=0, issued=0, **moment)
     assert seen.active(1150) == told(1100)
 
 

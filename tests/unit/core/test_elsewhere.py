@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A terminal that is fed from another session of the same user: a tmux started here and attached to from there."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -64,29 +65,18 @@ def test_a_stamp_is_needed_all_the_same() -> None:
     assert here <= 900 + 9
 
 
-def test_a_stamp_while_nobody_types_there_is_forged() -> None:
-    desk = Desk()
+@pytest.mark.parametrize(
+    ("desk", "does"),
+    [
+        pytest.param(Desk(), Desk.stamp, id="nobody types there"),
+        pytest.param(Desk(other="bob"), Desk.feed, id="another user does"),
+        pytest.param(Desk(inner=False), Desk.feed, id="it is the connection's own terminal"),
+    ],
+)
+def test_a_stamp_that_nothing_there_explains_is_forged(desk: Desk, does: Callable[[Desk], None]) -> None:
     for moment in range(20, 2000, 20):
         desk.until(moment)
-        desk.stamp()
-    assert desk.ended()[0] <= 900 + 9
-    assert desk.kinds().count(Kind.ACTIVITY_FORGED) == 1
-
-
-def test_another_user_is_nobody() -> None:
-    desk = Desk(other="bob")
-    for moment in range(20, 2000, 20):
-        desk.until(moment)
-        desk.feed()
-    assert desk.ended()[0] <= 900 + 9
-    assert desk.kinds().count(Kind.ACTIVITY_FORGED) == 1
-
-
-def test_the_terminal_of_the_connection_itself_is_not_fed_from_elsewhere() -> None:
-    desk = Desk(inner=False)
-    for moment in range(20, 2000, 20):
-        desk.until(moment)
-        desk.feed()
+        does(desk)
     assert desk.ended()[0] <= 900 + 9
     assert desk.kinds().count(Kind.ACTIVITY_FORGED) == 1
 
@@ -112,3 +102,16 @@ def test_the_state_of_the_other_is_what_it_is_now() -> None:
     assert desk.ended() == []
     desk.until(1600)
     assert all(595 + 900 <= moment <= 595 + 909 for moment in desk.ended())
+
+
+def test_who_types_there_just_when_it_is_in_the_midst_of_something_is_here() -> None:
+    desk = Desk()
+    for moment in range(20, 400, 20):
+        desk.until(moment)
+        desk.feed()
+    desk.until(1275)
+    desk.feed()
+    desk.shown[desk.there].amid = 3
+    desk.until(2100)
+    assert desk.ended() == []
+    assert Kind.ACTIVITY_FORGED not in desk.kinds()

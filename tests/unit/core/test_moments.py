@@ -35,6 +35,10 @@ def comes(driver: Driver) -> list[tuple[float, str, str]]:
 @example(100 * SEC, 100 * SEC, (50 * SEC, 20 * SEC), 0, 60, Mode.ENFORCE)
 @example(2 * SEC, None, (), 1, 0, Mode.ENFORCE)
 @example(100 * SEC, 160 * SEC, (70 * SEC,), 50, 60, Mode.ENFORCE)
+@example(100 * SEC, 1000 * SEC, (50 * SEC,), 10, 0, Mode.ENFORCE)  # one limit would warn after the other's end
+@example(100 * SEC, 150 * SEC, (50 * SEC,), 0, 0, Mode.ENFORCE)  # or just then
+@example(150 * SEC, 100 * SEC, (50 * SEC,), 0, 0, Mode.ENFORCE)
+@example(200 * SEC, 100 * SEC, (50 * SEC,), 10, 0, Mode.ENFORCE)
 def test_what_is_foretold_is_what_comes(
     idle: int | None, absolute: int | None, leads: tuple[int, ...], active: int, asked: int, mode: Mode
 ) -> None:
