@@ -167,12 +167,17 @@ class Engine:
         self._schedule(watch)
 
     def _put_off(self, watch: Watch, look: Look | None, now: Usec) -> bool:
-        """Whether the look is to be taken again because it, or that at where it may be fed from, was amid (T13)."""
+        """Whether the look is to be taken again because it, or that at where it may be fed from, was amid (T13).
+
+        The first one never is: nothing can be compared with it, and until there is one nobody knows the clock's offset.
+        """
         amid = look is not None and look.connection is not None and look.connection.moving
         fed = watch.memory.trace.fed and any(other.put_off for other in self._watches.liveliest_others(watch))
-        if not (amid or fed) or watch.put_off == len(timing.PUT_OFF) or self._is_over(watch, now):
+        first, enough = watch.memory.trace.offset is None, watch.put_off == len(timing.PUT_OFF)
+        if not (amid or fed) or first or enough or self._is_over(watch, now):
             watch.put_off = 0
             return False
+        self._schedule(watch)
         self._watches.schedule(watch, now + timing.PUT_OFF[watch.put_off])
         watch.put_off += 1
         return True

@@ -22,7 +22,7 @@ T11. A session whose evidence is blurred (see ``activity``, wary) is looked at e
 T12. An end begins with SIGHUP; what is left ``kill_after`` later gets SIGKILL, again each second until nothing is
     left; after 10 s of that the failure is recorded and tried again every 5 s, for ever.
 T13. A look that finds the two sshd of a connection in the midst of something is taken again 10 ms later, then after
-    twice as long, five times at most. An absolute timeout that has come does not wait for that.
+    twice as long, five times at most. The first look is not, and an absolute timeout that has come does not wait.
 """
 
 from dataclasses import dataclass, replace

@@ -184,6 +184,8 @@ class Login:
     doubts: int = 0
     loose_at: Usec = -1  # when a terminal last showed what was no input, or input without a moment
     rekeyed: bool = False
+    unseen: bool = True  # no look was taken yet
+    amid: bool = False  # the last look is to be taken again: it fell in the midst of a rekey
     stray: bool = False  # a terminal showed what may have been typed in another session of the user
     # what the engine said
     in_force: dict[Reason, Usec | None] = field(default_factory=dict)
@@ -194,11 +196,6 @@ class Login:
     @property
     def id(self) -> SessionId:
         return self.session.id
-
-    @property
-    def amid(self) -> bool:
-        """Whether the last look found it in the midst of a rekey."""
-        return self.wire is not None and self.wire.was_amid
 
     @property
     def observable(self) -> bool:
@@ -312,7 +309,8 @@ class World:
 
     def _look(self, login: Login) -> Look:
         connection = login.wire.look(self.now) if login.wire else None
-        if connection is None or not connection.moving:
+        login.amid = connection is not None and connection.moving and not login.unseen
+        if not login.amid:
             self._see(login)
         return Look(
             at=self.now,
@@ -342,6 +340,7 @@ class World:
         return same_block or bool(self.steps) or (pty.atime, pty.queued) != pty.seen[::2]
 
     def _looked(self, login: Login, doubtful: bool) -> None:
+        login.unseen = False
         login.looked_at = self.now
         login.seen_at = self.now if login.seen_at is None else login.seen_at
         believed = not doubtful or login.wire is not None or login.doubts < DOUBTS
@@ -370,11 +369,11 @@ class World:
         due = login.session.opened_at + timeout
         if reason is Reason.IDLE:
             due = self._last_activity(login) + timeout
-            due += AMID if login.rekeyed or login.stray else 0
             if login.stray:
                 others = [other for other in self.logins.values() if other.session.uid == login.session.uid]
                 due = max(due, *(self._last_activity(other) + timeout for other in others))
-        return max(due, login.respite.get(reason, 0), self.back_at)
+        put_off = AMID if reason is Reason.IDLE and (login.rekeyed or login.stray) else 0
+        return max(due, login.respite.get(reason, 0), self.back_at) + put_off
 
     def _last_activity(self, login: Login) -> Usec:
         """Until when it may honestly seem to have been active."""
