@@ -135,9 +135,8 @@ class Daemon:
         registry, logind = self._hands.registry, self._hands.logind
         if logind.connected:
             await logind.relist()
-        else:
-            for sighting in sshd.sightings():
-                await registry.see(sighting)
+        for sighting in sshd.sightings(logind=logind.connected):
+            await registry.see(sighting)
         for sighting in utmp.sightings(utmp.read(), self._refuse):
             if registry.around(sighting.pid) is None:
                 await registry.see(sighting)

@@ -257,20 +257,21 @@ def cgroup_path(name: str) -> Path | None:
     return root.joinpath(*parts[1:])
 
 
-def cgroup_members(folder: Path) -> Iterator[Process]:
-    """Every process in a cgroup and those below it, however deep.
+def cgroup_members(folder: Path, *, but: str = "") -> Iterator[Process]:
+    """Every process in a cgroup and those below it, however deep, except in a cgroup at the top that is named `but`.
 
     What cannot be read was removed meanwhile (ENODEV), or is threaded (EOPNOTSUPP) and has its processes listed in a
     cgroup above.
     """
-    folders = [str(folder)]
+    folders, left_out = [str(folder)], f"{folder}/{but}"
     while folders:
         path, pids = folders.pop(), b""
         with suppress(OSError):
             pids = _read(f"{path}/cgroup.procs") or b""
         yield from filter(None, map(process, map(int, pids.split())))
         with suppress(OSError), os.scandir(path) as entries:
-            folders += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+            below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+            folders += [path for path in below if path != left_out]
 
 
 def cgroup_populated(folder: Path) -> bool:

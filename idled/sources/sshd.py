@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""SSH sessions as /proc shows them, for hosts without logind whose sshd does not load our PAM module.
+"""SSH sessions as /proc shows them: those of hosts without logind, and of an sshd that does not use PAM.
 
 A logged-in connection is a root process that runs sshd's binary, with a child that runs the same binary as the user.
 Before authentication that child is sshd's own account (or none), so nothing is seen too early. A connection of root
@@ -22,9 +22,13 @@ _NAMES: Final = {"sshd", "sshd-session"}
 _TITLE: Final = re.compile(r"^sshd(?:-session)?: (?P<user>[^ @\[]+)(?P<guarded> \[priv\])?(?:@\S+)?$")
 
 
-def sightings() -> Iterator[Sighting]:
-    """All SSH sessions that are open now."""
-    for process in procfs.processes():
+def sightings(*, logind: bool = False) -> Iterator[Sighting]:
+    """All SSH sessions that are open now; with `logind` only those that it was not told of.
+
+    Those stay in the cgroup of what started sshd, while it moves all others into its user.slice.
+    """
+    root = procfs.cgroup_root() if logind else None
+    for process in procfs.processes() if root is None else procfs.cgroup_members(root, but="user.slice"):
         if process.comm in _NAMES and process.alive and _is_sshd_of_root(process.pid):
             found = _session(process)
             if found is not None:

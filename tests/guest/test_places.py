@@ -171,6 +171,30 @@ def test_who_comes_back_by_another_way_keeps_what_was_left(idled: Installed) -> 
     assert "tmux" not in " ".join(idled.processes("alice"))
 
 
+NO_PAM = "/etc/ssh/sshd_config.d/no-pam.conf"
+
+
+def test_an_sshd_that_does_not_use_pam(idled: Installed) -> None:
+    """Nobody tells of its sessions. They are found when all is looked through: at the start, and each minute."""
+    idled.limits(idle="1h")
+    idled.machine.sh(f"echo 'UsePAM no' >{NO_PAM}; systemctl reload ssh")
+    try:
+        with idled.machine.login("alice") as terminal:
+            terminal.expect(PROMPT_ON_SCREEN)
+            assert idled.sessions() == []
+            idled.machine.sh("systemctl restart idled")
+            session = idled.session("alice", terminals=1)
+            assert (session["service"], session["ageUSec"] > 0) == ("sshd", True)
+            terminal.type("x")
+            idled.limits(idle=f"{IDLE}s")
+            last = type_until(terminal, boottime() + (IDLE + 4) * SEC, pause=1.0)
+            assert terminal.closed_at is None
+            assert IDLE * SEC <= terminal.wait_closed(30) - last <= IDLE * SEC + LATE
+    finally:
+        idled.machine.sh(f"rm {NO_PAM}; systemctl reload ssh")
+    assert idled.processes("alice") == []
+
+
 # On the console
 
 
