@@ -27,9 +27,6 @@ class Watches:
     def __iter__(self) -> Iterator[Watch]:
         return iter(list(self._all.values()))
 
-    def __len__(self) -> int:
-        return len(self._all)
-
     def __contains__(self, session: SessionId) -> bool:
         return session in self._all
 

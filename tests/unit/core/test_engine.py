@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 
+from idled.core.activity import ConnectionLook
 from idled.core.events import (
     Forget,
     HangUp,
@@ -25,7 +26,7 @@ from idled.core.events import (
     Woken,
 )
 from idled.core.model import Extent, Mode, Reason, SessionId
-from idled.core.span import MIN, SEC, Usec
+from idled.core.span import HOUR, MIN, SEC, Usec
 
 from .driver import T0, Driver, policy, terminal
 
@@ -774,3 +775,17 @@ def test_status_while_it_ends() -> None:
     session = run.open(gone=False)
     run.until(900)
     assert run.status(session).ending is Reason.IDLE
+
+
+def test_that_bytes_cannot_be_counted_is_recorded_once() -> None:
+    """Also across a restart; not at first, when an sshd has perhaps not made its other process yet."""
+    run = Driver(policy(idle_timeout=HOUR))
+    run.open(connection=ConnectionLook(received_at=T0, sent_at=T0, wire_in=3_000, wire_out=3_000))
+    run.until(1)
+    assert Kind.TROUBLE not in run.kinds()
+    run.until(600)
+    run.restart(policy(idle_timeout=HOUR))
+    run.until(1200)
+    (trouble,) = [record for record in run.records if record.kind is Kind.TROUBLE]
+    assert trouble.session is not None
+    assert "cannot be counted" in trouble.note

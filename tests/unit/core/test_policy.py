@@ -145,6 +145,15 @@ def test_groups_are_asked_for_only_where_a_rule_does(key: str, wanted: bool) -> 
     assert policy.wants_groups() is wanted
 
 
+@pytest.mark.parametrize(
+    ("values", "limited"),
+    [({"idle_timeout": MIN}, True), ({"absolute_timeout": HOUR}, True), ({"idle_timeout": None}, False), ({}, False)],
+)
+def test_whether_anybody_can_have_a_limit(values: dict[str, Any], limited: bool) -> None:
+    rules = (Rule(name="some", match=(Condition(key="user", values=("bob",)),), values=values), Rule(name=DEFAULTS))
+    assert Policy(mode=Mode.ENFORCE, rules=rules).sets_limits() == limited
+
+
 def test_leads_that_leave_no_room_are_left_out() -> None:
     limits = Limits(idle_timeout=MIN, warn_before=(2 * MIN, MIN, 30 * SEC, 10 * SEC))
     assert limits.leads(Reason.IDLE) == (30 * SEC, 10 * SEC)
