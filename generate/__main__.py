@@ -8,12 +8,15 @@ from pathlib import Path
 
 from . import completion, manual
 
+# The first line of a page tells man(1) and others to run tbl on it.
+_TABLES = b"'\\\" t\n"
+
 
 def main(folder: Path) -> None:
     """Write all of it."""
     for name in manual.PAGES:
         made = subprocess.run(["scdoc"], input=manual.page(name).encode(), stdout=subprocess.PIPE, check=True)
-        _write(folder / "man" / f"{name}.gz", gzip.compress(made.stdout, mtime=0))
+        _write(folder / "man" / f"{name}.gz", gzip.compress(_TABLES + made.stdout, mtime=0))
     for shell, name in completion.FILES.items():
         _write(folder / "completions" / shell / name, completion.script(shell).encode())
 

@@ -264,6 +264,7 @@ VALUES: Final[Mapping[str, Any]] = {
     "longest": f"{LONGEST // YEAR} years",
     "most": in_words(extension.MOST),
     "margin": in_words(extension.MARGIN),
+    "patience": f"{reauthenticate._PATIENCE:.0f} s",
     "tries": str(reauthenticate._MOST),
     "pamsocket": _in_module(r'DEFAULT_SOCKET "(.+)"'),
     "timeout": _in_module(r"TIMEOUT_DEFAULT_MS = (\d+)"),

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from typing import Final
 
-from . import __version__, clock, explanation, words
+from . import __version__, clock, explanation, programs, words
 from .access import Access, Deed
 from .config.store import Store
 from .control import interface
@@ -98,7 +98,8 @@ class Desk:
         now, views = clock.now(), []
         async for session in _in_slices(shown):
             if (status := self._engine.status(session.id, now)) is not None:
-                views.append(interface.session_view(status, now))
+                in_time = time.monotonic() <= patience
+                views.append(interface.session_view(status, now, self._programs(session) if in_time else None))
         return {"mode": self._engine.policy.mode.value, "sessions": views}
 
     async def get_session(self, call: Call) -> Answer:
@@ -225,7 +226,11 @@ class Desk:
         status = self._engine.status(session.id, now)
         if status is None:
             raise VarlinkError("io.idled.NoSuchSession", session=session.name)
-        return interface.session_view(status, now)
+        return interface.session_view(status, now, self._programs(session))
+
+    def _programs(self, session: Session) -> list[str] | None:
+        handle = self._hands.registry.get(session.id)
+        return None if handle is None else programs.beside_terminals(handle)
 
     def _trouble(self, what: str) -> None:
         self._journal.write(Record(kind=Kind.TROUBLE, note=what))

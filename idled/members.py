@@ -19,7 +19,7 @@ from .core.model import Extent, Session
 from .procfs import Process
 
 #: PAM services of sshd.
-_SSH: Final = ("sshd", "ssh")
+SSH: Final = ("sshd", "ssh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ def connected(handle: Handle) -> Handle:
 
     For sessions that were open before pam_idled was there; forwarded connections are held by another process.
     """
-    first = leader(handle.session) if handle.session.service in _SSH and not handle.connection else None
+    first = leader(handle.session) if handle.session.service in SSH and not handle.connection else None
     if first is None:
         return handle
     try:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from . import clock
+from . import clock, procfs
 from .core.span import MIN, Usec, format_span
 
 _PROGRAM: Final = Path(__file__).with_name("ask_pam.py")
@@ -30,6 +30,8 @@ _LONGEST: Final = 512
 #: Exit statuses of `ask_pam`, and what is said.
 _WRONG: Final = 10
 _SAID: Final = {0: "", _WRONG: "wrong password", 11: "the account or its password has expired"}
+_BROKEN: Final = 12
+_HINT: Final = "a module failed; they run within the bounds of idled.service (see idled(8), reauthenticate)"
 
 
 class Reauthentication:
@@ -67,7 +69,7 @@ class Reauthentication:
         try:
             async with asyncio.timeout(_PATIENCE):
                 status = await _ask_pam(user, password)
-            why = f"exit status {status}"
+            why = _HINT if status == _BROKEN else f"exit status {status}"
         except TimeoutError:
             status, why = None, f"no answer within {_PATIENCE:.0f} s"
         except OSError as error:
@@ -100,9 +102,22 @@ async def _exit_of(process: subprocess.Popen[bytes]) -> int:
         await gone.wait()
     finally:
         if not gone.is_set():
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            _kill(process.pid)
             await gone.wait()
         loop.remove_reader(pidfd)
         os.close(pidfd)
         process.wait()
     return process.returncode
+
+
+def _kill(pid: int) -> None:
+    """End it with all that PAM's modules have started. Each is stopped before its children are looked for."""
+    family = []
+    if (first := procfs.process(pid)) is not None:
+        procfs.send(first, signal.SIGSTOP)
+        family.append(first)
+    for process in procfs.descendants(pid):
+        procfs.send(process, signal.SIGSTOP)
+        family.append(process)
+    for process in family:
+        procfs.send(process, signal.SIGKILL)

@@ -16,7 +16,7 @@ from .telling import Session
 _HEADS: Final = ("ID", "USER", "FROM", "ON", "SINCE", "IDLE", "TIME LEFT", "NEXT", "WHY")
 _RIGHT: Final = ("SINCE", "IDLE")
 #: Columns that may be cut, each to no less than so many cells.
-_YIELDING: Final = {"USER": 8, "FROM": 15, "ON": 9, "WHY": 12}
+_YIELDING: Final = {"ID": 10, "USER": 8, "FROM": 15, "ON": 9, "WHY": 12}
 _Row: TypeAlias = dict[str, str]
 _TITLE: Final[_Row] = {head: head for head in _HEADS}
 #: What can be missed on a narrow terminal, the first one first.

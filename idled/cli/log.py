@@ -23,6 +23,8 @@ from .ask import ask, harmless, say
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _JOURNALS: Final = ("/var/log/journal", "/run/log/journal")
 _Id: TypeAlias = tuple[str, str | None]
+#: Seconds after which a Ctrl-C is heeded that came just before the journal was waited for.
+_HEED: Final = 1
 #: By priority.
 STYLES: Final = {3: page.BAD, 4: page.WARN}
 
@@ -67,7 +69,7 @@ def _events(options: argparse.Namespace, ids: set[_Id] | None) -> Iterator[dict[
                     yield _event(entry)
             if not options.follow:
                 return
-            reader.wait()
+            reader.wait(_HEED)
 
 
 def _reader(options: argparse.Namespace) -> Any:

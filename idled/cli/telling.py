@@ -12,6 +12,8 @@ Session: TypeAlias = dict[str, Any]
 #: PAM services that most sessions are of.
 _SSH, _CONSOLE = "sshd", "login"
 LIMITED: Final = ("idle", "absolute")
+#: What people call the far ends of transfers.
+_PROGRAMS: Final = {"sftp-server": "sftp", "internal-sftp": "sftp", "scp": "scp", "rsync": "rsync", "git": "git"}
 
 
 def wall(span: Usec = 0) -> Usec:
@@ -54,13 +56,26 @@ def origin(session: Session) -> str:
 
 
 def what(session: Session) -> str:
-    """What kind of session it is, as far as its origin does not tell, and its terminals."""
+    """What kind of session it is, as far as its origin does not tell, its terminals, and what runs beside them."""
     kind = {_SSH: "ssh", _CONSOLE: ""}.get(session["service"], session["service"])
-    terminals = session["terminals"]
+    terminals, running = session["terminals"], programs(session)
     if len(terminals) == 1:
-        return f"{kind} {terminals[0]}".strip()
-    many = f"{len(terminals) or 'no'} terminal{'s' if terminals else ''}"
-    return many if session["service"] in (_SSH, _CONSOLE) else f"{kind}, {many}"
+        return ", ".join([f"{kind} {terminals[0]}".strip(), *running])
+    if session["service"] == _SSH and not terminals and "programs" in session:
+        return ", ".join(running) or "ssh -N"
+    many = f"{len(terminals)} terminals" if terminals else "" if running else "no terminal"
+    return ", ".join(filter(None, ["" if session["service"] == _SSH else kind, many, *running]))
+
+
+def programs(session: Session) -> list[str]:
+    """What runs beside its terminals, each thing once, in words of people's."""
+    return list(dict.fromkeys(_program(name) for name in session.get("programs", [])))
+
+
+def _program(name: str) -> str:
+    """A name that the person may have chosen: only what is known stands alone."""
+    known = "git" if name.startswith("git-") else _PROGRAMS.get(name, "")
+    return known or f"runs {name}"
 
 
 def since(session: Session) -> str:

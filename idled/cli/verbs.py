@@ -84,6 +84,9 @@ VERBS: Final = (
         text=(
             "Shows the sessions that you may see, those that end first on top: who, from where, on what, since when, "
             "how long idle, how much time is left, what comes next, and which limit of which rule that is.\n\n"
+            "ON is what the person has there: terminals, and what runs beside them, as sftp, rsync, git, or another "
+            "program by the name it gives itself; ssh -N is a connection in which nothing runs, for forwards or kept "
+            "open to be shared.\n\n"
             "TIME LEFT is until the end if nothing changes; its bar is full when the limit begins to run. Sessions "
             "without any limit are counted below the table and shown with --all. On a terminal names are cut to its "
             "width; in a pipe nothing is."

@@ -35,6 +35,9 @@ type Session (
   # where the person comes from; empty for a console
   remote: string,
   terminals: []string,
+  # what runs in it beside its terminals (sftp-server, rsync, ...), by names that its person can choose, so only to be
+  # shown. Empty: nothing does, as with ssh -N; none where it cannot be told
+  programs: ?[]string,
   # open, warned or ending
   state: string,
   # whether activity can be observed; if not, no idle timeout applies
@@ -212,7 +215,7 @@ error PermissionDenied ()
 """
 
 
-def session_view(status: Status, now: int) -> dict[str, Any]:
+def session_view(status: Status, now: int, programs: list[str] | None) -> dict[str, Any]:
     """A session as the interface shows it. `now` is the moment of the answer on CLOCK_BOOTTIME."""
     session, limits = status.session, status.limits
     view = {
@@ -224,6 +227,7 @@ def session_view(status: Status, now: int) -> dict[str, Any]:
         "service": session.service,
         "remote": session.remote,
         "terminals": list(status.terminals),
+        "programs": programs,
         "state": "ending" if status.ending else "warned" if status.warned else "open",
         "observed": status.observed,
         "idleUSec": status.idle,

@@ -15,9 +15,9 @@ one of the two ends hangs up or the generator raises a VarlinkError; bytes from 
 is done and not answered. A method may await whatever it likes; it holds up nothing but its own connection.
 
 A peer that hangs or floods costs others nothing. Bounded are the connections of one uid (one more is hung up on) and of
-all but root together (of the uid that has the most, the one that was silent for longest goes), the length of a call and
-the time until it is whole, the time until the next one and for an answer to be taken. A connection has one call under
-way; calls of a uid, or of all but root, that come too fast wait for their turn.
+all but root together (who has the most gives way to who has fewer, the one that was silent for longest first), the
+length of a call and the time until it is whole, the time until the next one and for an answer to be taken. A connection
+has one call under way; calls of a uid, or of all but root, that come too fast wait for their turn.
 """
 
 import asyncio
@@ -158,25 +158,32 @@ class Service:
             self._loop.add_reader(self._listener, self._accept)
 
     def _admit(self, found: socket.socket) -> None:
-        if len(self._links.get(uid := uid_of(found), ())) >= _MOST_OF_ONE_UID:
+        uid = uid_of(found)
+        if len(self._links.get(uid, ())) >= _MOST_OF_ONE_UID or (uid and not self._make_room(uid)):
             found.close()
             return
         found.setblocking(False)
-        peer = peer_of(found)
-        if uid:
-            self._make_room()
-        link = _Link(peer=peer, socket=found, heard_at=self._loop.time())
+        link = _Link(peer=peer_of(found), socket=found, heard_at=self._loop.time())
         self._links.setdefault(uid, []).append(link)
         link.task = self._loop.create_task(self._serve(link))
         link.task.add_done_callback(lambda task: self._over(link, task))
 
-    def _make_room(self) -> None:
-        """For one more that is not root's: of the uid that has the most, the one that was silent for longest goes."""
-        links = self._all(uid for uid in self._links if uid)
-        if len(links) >= _MOST:
-            last = max(links, key=lambda link: (len(self._links[link.peer.uid]), -link.heard_at))
-            self._drop(last)
-            last.hang_up()
+    def _make_room(self, uid: int) -> bool:
+        """For one more of a uid that is not root's: of who has most, the one that was silent for longest goes.
+
+        Unless the uid has as many itself: then there is none for it. To say so costs next to nothing, so that a crowd
+        is turned away faster than it comes, and whoever stands behind it is let in.
+        """
+        crowd = {other: links for other, links in self._links.items() if other}
+        if sum(map(len, crowd.values())) < _MOST:
+            return True
+        most = max(map(len, crowd.values()))
+        if len(crowd.get(uid, ())) >= most:
+            return False
+        last = min(self._all(other for other in crowd if len(crowd[other]) == most), key=lambda link: link.heard_at)
+        self._drop(last)
+        last.hang_up()
+        return True
 
     def _all(self, uids: Iterable[int]) -> list[_Link]:
         return [link for uid in uids for link in self._links[uid]]

@@ -39,9 +39,9 @@ class Pane:
         while not re.search(rf"^code \d+ of {self._calls}$", shown := self._tmux("capture-pane", "-p"), re.MULTILINE):
             assert time.monotonic() < deadline, shown
             time.sleep(0.05)
-        assert shown == self._tmux("capture-pane", "-p", "-J").replace(" \n", "\n"), "a line was wrapped"
-        lines = shown.splitlines()
+        lines, joined = shown.splitlines(), self._tmux("capture-pane", "-p", "-J").splitlines()
         end = next(at for at, line in enumerate(lines) if line.endswith(f" of {self._calls}"))
+        assert lines[: end + 1] == joined[: end + 1], "a line was wrapped"  # the prompt may have come meanwhile
         return [*lines[:end], lines[end].removesuffix(f" of {self._calls}")]
 
     def close(self) -> None:

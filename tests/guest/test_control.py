@@ -274,3 +274,49 @@ def test_a_flood_ends_nobody_late(office: Installed) -> None:
     print("it took", grown, "kB of memory")
     assert grown < 16_000
     assert office.machine.sh("systemctl show -P MainPID idled") == daemon
+
+
+#: They yield to all others: what is asked is what the service makes of them, not how the kernel shares its processors.
+CROWD = """#!/bin/bash
+for uid in $(seq 20001 20050); do
+    nice -n 19 setpriv --reuid=$uid --regid=$uid --clear-groups python3 /usr/local/bin/flood.py "$1" 40 5000000 $uid &
+done >/dev/null
+wait
+"""
+
+
+def test_a_flood_by_many_uids_is_bounded_ends_nobody_late_and_root_is_answered(office: Installed) -> None:
+    machine = office.machine
+    machine.write("/usr/local/bin/flood.py", FLOOD.read_text())
+    daemon = machine.sh("systemctl show -P MainPID idled")
+    office.limits(idle="8s", warn='["3s"]', more=FLOODED)
+    machine.write("/usr/local/bin/crowd", CROWD, 0o755)
+    machine.run("systemd-run", "--quiet", "--unit=crowd", "/usr/local/bin/crowd", SOCKET)
+    try:
+        deadline = time.monotonic() + 60
+        while (held := descriptors(machine, daemon)) < 300:
+            assert time.monotonic() < deadline, f"{held} descriptors, which is no flood"
+        with office.login("alice") as idle, office.login("carol"):
+            typed = idle.type("true\n")
+            answered, most = list[float](), held
+            while (closed := idle.closed_at) is None:
+                asked = time.monotonic()
+                assert {one["user"] for one in office.sessions()} <= {"alice", "carol"}
+                answered.append(time.monotonic() - asked)
+                most = max(most, descriptors(machine, daemon))
+                assert time.monotonic() < deadline + 60
+            office.event("ended", timeout=30, IDLED_USER="carol")
+        assert machine.sh("systemctl is-active crowd") == "active", "the flood was over before they were ended"
+    finally:
+        machine.sh("systemctl stop crowd")
+    print(f"{most} descriptors at most; list took {max(answered):.1f} s at most of {len(answered)} times")
+    assert most < 800, "256 connections of two descriptors, and the rest"
+    assert max(answered) < 10
+    assert 8 * SEC <= closed - typed <= 8 * SEC + LATE
+    for user in ("alice", "carol"):
+        assert number(office.event("ended", IDLED_USER=user), "LATE_USEC") < SEC
+    assert machine.sh("systemctl show -P MainPID idled") == daemon
+
+
+def descriptors(machine: Machine, pid: str) -> int:
+    return int(machine.sh(f"ls /proc/{pid}/fd | wc -l"))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """idlectl doctor in a booted guest: as installed, with each thing broken that it looks at, and with a real login.
 
-What it claims is held against what happens: where it says that sessions are not ended, one is not.
+What it claims is held against what happens: where it says that sessions are ended, one is.
 """
 
 from __future__ import annotations
@@ -82,23 +82,26 @@ def test_where_all_is_well_it_says_so_in_80_columns(tried: Installed) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "area", "what", "code", "ends"),
+    ("script", "area", "what", "code", "told"),
     [
         (TAKE_OUT, "pam", "pam_idled is not in the PAM stack of sshd and login.", 1, True),
         (PUT_LAST, "pam", "login: pam_idled comes after pam_systemd.", 1, True),
         (TAKE_BOTH_OUT, "pam", "Neither pam_idled nor pam_systemd is in the PAM stack of sshd and login.", 2, False),
-        (NO_PAM, "sshd", "sshd does not use PAM (UsePAM no).", 2, False),
+        (NO_PAM, "sshd", "sshd does not use PAM (UsePAM no).", 1, False),
     ],
     ids=["module out", "order", "both modules out", "UsePAM no"],
 )
-def test_a_way_in_that_is_broken(tried: Installed, script: str, area: str, what: str, code: int, ends: bool) -> None:
+def test_a_way_in_that_is_broken(tried: Installed, script: str, area: str, what: str, code: int, told: bool) -> None:
+    """`told`: whether idled is told of alice's session, and so ends it on time; else it is found within a minute."""
     tried.machine.sh(script)
     found_code, report = doctor(tried.machine)
     assert (found_code, wrong(report)) == (code, {area: what})
+    if not told:
+        return
     with tried.login("alice") as alice:
         with suppress(Unseen):
             alice.wait_closed(ENDED)
-        assert (alice.closed_at is not None) == ends
+        assert alice.closed_at is not None
 
 
 @pytest.mark.parametrize("script", [TAKE_OUT, TAKE_BOTH_OUT], ids=["module out", "both modules out"])

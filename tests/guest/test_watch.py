@@ -145,3 +145,49 @@ def test_it_says_that_the_daemon_is_away_and_comes_back_with_it(idled: Installed
         screen.see(r"^1 session +\d\d:\d\d:\d\d$")
         screen.resize(80, 24)
         screen.see(r"^\w+ +alice +127\.0\.0\.1 +ssh pts/\d+ .* idle 15m, defaults$")
+
+
+def test_a_member_of_access_ends_and_extends_what_is_others_and_who_may_view_does_not(idled: Installed) -> None:
+    groups = 'view = ["user:bob"]\nend = ["group:carol"]\nextend = ["user:carol"]'
+    idled.limits(idle="1h", more=f"[access]\n{groups}")
+    as_member, as_viewer = ("runuser -u carol -- idlectl watch", "runuser -u bob -- idlectl watch")
+    with idled.login("alice") as alice:
+        with watching(idled, as_viewer, 100, 24) as screen:
+            screen.see(r"^\w+ +alice +127\.0\.0\.1 ")
+            for key, asked in (("e", "End"), ("x", "Extend")):
+                screen.press("j", key)
+                screen.see(rf"^{asked} session \w+ of alice")
+                screen.press("y")
+                if key == "x":
+                    screen.see("^By how much")
+                    screen.press("10min", "Enter")
+                screen.see("^Reason, or nothing: _")
+                screen.press("curious", "Enter")
+                screen.see("^You may not do this: try as root")
+        assert alice.closed_at is None
+        assert "idleExtraUSec" not in idled.session("alice")
+        with watching(idled, as_member, 100, 24) as screen:
+            screen.see(r"^\w+ +alice +127\.0\.0\.1 ")
+            screen.press("j", "x")
+            screen.see(r"^Extend session \w+ of alice")
+            screen.press("y")
+            screen.see("^By how much")
+            screen.press("10min", "Enter")
+            screen.see("^Reason, or nothing: _")
+            screen.press("phone call", "Enter")
+            screen.see("its idle timeout is now 1h 10min")
+            screen.press("e")
+            screen.see(r"^End session \w+ of alice")
+            screen.press("n")
+            screen.see("^Nothing was done")
+            assert alice.closed_at is None
+            screen.press("e")
+            screen.see(r"^End session \w+ of alice")
+            screen.press("y")
+            screen.see("^Reason, or nothing: _")
+            screen.press("maintenance", "Enter")
+            alice.expect("idled: session ended by carol: maintenance")
+            alice.wait_closed(5)
+            screen.see(r"^\d\d:\d\d:\d\d Ended session \w+ of alice from 127\.0\.0\.1: by carol, took")
+            screen.see("^No session that you may see")
+    assert idled.event("extended")["IDLED_BY"] == idled.event("ended")["IDLED_BY"] == "carol"

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from idled import clock, reauthenticate
+from idled import clock, procfs, reauthenticate
 from idled.core.span import MIN, SEC
 from idled.reauthenticate import Reauthentication
+from tests.terminal.bench import until
 
 Make = Callable[[str], Path]
 TOO_MANY = "too many wrong passwords; try again in "
@@ -112,7 +113,8 @@ def test_the_right_one_makes_good_for_wrong_ones(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("import sys; sys.exit(12)", "exit status 12"),
+        ("import sys; sys.exit(12)", reauthenticate._HINT),
+        ("import sys; sys.exit(13)", "exit status 13"),
         ("import no_such_module", "exit status 1"),
         ("import os; os.kill(os.getpid(), 9)", "exit status -9"),
         ("import time; time.sleep(60)", "no answer within 0 s"),
@@ -154,6 +156,24 @@ def test_who_hangs_up_has_had_a_try_and_leaves_no_process(desk: Desk, program: M
     for _ in range(3):
         asyncio.run(hang_up())
     assert desk.passwords.closed("alice").startswith(TOO_MANY)
+
+
+FAMILY = """
+import os, subprocess, sys, time
+child = subprocess.Popen(("sh", "-c", "sleep 1000 & echo $! >grandchild; wait"), cwd={folder!r}, start_new_session=True)
+open("{folder}/child", "w").write(str(child.pid))
+time.sleep(1000)
+"""
+
+
+def test_what_its_modules_started_goes_with_it(
+    desk: Desk, program: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program(FAMILY.format(folder=str(tmp_path)))
+    monkeypatch.setattr(reauthenticate, "_PATIENCE", 2.0)
+    assert desk.checks(("alice", "alice")) == ["the password cannot be checked now"]
+    started = [int((tmp_path / name).read_text()) for name in ("child", "grandchild")]
+    until(lambda: not [pid for pid in started if (found := procfs.process(pid)) and found.alive])
 
 
 def test_nothing_is_held_up_meanwhile(desk: Desk, program: Make) -> None:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from .host import Finding, Host, error, note, ok
+from .host import Finding, Host, note, ok, warning
 
 _CONFIG: Final = "/etc/ssh/sshd_config"
 _DEEPEST: Final = 16
@@ -20,12 +20,13 @@ def ssh(host: Host) -> Iterator[Finding]:
     if found.get("usepam", "no") == "yes":
         yield ok("sshd", what="sshd opens its sessions through PAM (UsePAM yes).")
     else:
-        yield error(
+        yield warning(
             "sshd",
             what="sshd does not use PAM (UsePAM no).",
-            why="Then neither idled nor logind learns of SSH sessions, and none is ever ended.",
+            why="Then nobody tells idled of SSH sessions. It finds them by itself, but up to a minute late; nobody is "
+            "told the limits at login, and what detaches itself from a session is not ended with it.",
             mend=f"UsePAM yes in {_CONFIG} (the first value counts, so look into {_CONFIG}.d too); then: "
-            "systemctl reload ssh. Sessions that are open now stay unknown.",
+            "systemctl reload ssh.",
         )
     interval = found.get("clientaliveinterval", "0")
     if interval not in ("0", "0s"):

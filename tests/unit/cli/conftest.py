@@ -35,6 +35,7 @@ def session(**changes: Any) -> dict[str, Any]:
         "service": "sshd",
         "remote": "192.168.1.20",
         "terminals": ["pts/3"],
+        "programs": [],
         "state": "open",
         "observed": True,
         "idleUSec": 12 * MIN,

@@ -116,15 +116,15 @@ TREES: dict[str, tuple[Tree, Found]] = {
     ),
     "UsePAM no": (
         {"/etc/ssh/sshd_config": "usepam no\nUsePAM yes\n"},
-        [(ERROR, "sshd", "sshd does not use PAM")],
+        [(WARNING, "sshd", "sshd does not use PAM")],
     ),
     "UsePAM no in a drop-in comes first": (
         {"/etc/ssh/sshd_config.d/a.conf": "UsePAM=no\n"},
-        [(ERROR, "sshd", "sshd does not use PAM")],
+        [(WARNING, "sshd", "sshd does not use PAM")],
     ),
     "UsePAM yes for some is not for all": (
         {"/etc/ssh/sshd_config": "Match User bob\nUsePAM yes\n"},
-        [(ERROR, "sshd", "sshd does not use PAM")],
+        [(WARNING, "sshd", "sshd does not use PAM")],
     ),
     "ClientAliveInterval": (
         {"/etc/ssh/sshd_config": "UsePAM yes\nClientAliveInterval 300\n"},
@@ -272,7 +272,7 @@ def test_sshd_is_believed_rather_than_its_files(tmp_path: Path) -> None:
     said = "port 22\nusepam yes\nclientaliveinterval 0\n"
     check(found_on(host(tmp_path, {"/etc/ssh/sshd_config": "UsePAM no\n"}, sshd=said)), [])
     said = "usepam no\nclientaliveinterval 0\n"
-    check(found_on(host(tmp_path, {}, sshd=said)), [(ERROR, "sshd", "does not use PAM")])
+    check(found_on(host(tmp_path, {}, sshd=said)), [(WARNING, "sshd", "does not use PAM")])
 
 
 def test_a_stack_is_what_pam_makes_of_it(tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def made_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Ca
         ({}, 0, "All is well: sessions that are due are ended here."),
         ({TIOCSTI: "1"}, 1, "Not all is well here: no errors, 1 warning."),
         (
-            {TIOCSTI: "1", "/etc/ssh/sshd_config": ""},
+            {TIOCSTI: "1", "/etc/idled/idled.toml": None},
             2,
             "Some sessions are NOT ended here when they are due: 1 error, 1 warning.",
         ),

@@ -10,13 +10,13 @@ import unicodedata
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from idled.cli import page
 from idled.cli.ask import harmless
 from idled.cli.listing import bar, fit, table
-from idled.cli.telling import short
+from idled.cli.telling import short, what
 from idled.core.span import DAY, HOUR, MIN, SEC, parse_span
 
 from .conftest import IDLECTL, ROOT, Fake, session, unlimited
@@ -35,6 +35,7 @@ CAROL = session(
     name="15",
     user="carol",
     terminals=[],
+    programs=["sftp-server"],
     reason="absolute",
     endsInUSec=53 * MIN,
     warnsInUSec=51 * MIN,
@@ -69,7 +70,7 @@ ID  USER   FROM          ON           SINCE  IDLE  TIME LEFT  NEXT      WHY
 16  dave   192.168.1.20  ssh pts/3    HH:MM   12m  now        ending    idle 15m, contractors
 13  bob    192.168.1.20  2 terminals  HH:MM   14m  29s        end       idle 15m, contractors
 12  alice  192.168.1.20  ssh pts/3    HH:MM   12m  3m         warn 1m   idle 15m, contractors
-15  carol  192.168.1.20  no terminal  HH:MM     ?  53m        warn 51m  absolute 12h, defaults
+15  carol  192.168.1.20  sftp         HH:MM     ?  53m        warn 51m  absolute 12h, defaults
 c2  root   console       tty1         HH:MM   12m  never      -         no limit
 IDLE ?: the activity of this session cannot be observed.
 """
@@ -97,6 +98,32 @@ def test_filters_by_user_and_by_what_is_due(fake: Fake) -> None:
         assert fake.plain("--due", "1s", "--user", "bob") == ["No such session that you may see."]
         shown = json.loads("\n".join(fake.plain("--due", "1min", "--json")))
         assert shown == {"mode": "enforce", "sessions": [DAVE, BOB]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"terminals": ["pts/3"], "programs": []}, "ssh pts/3"),
+        ({"terminals": ["pts/3"], "programs": ["sftp-server"]}, "ssh pts/3, sftp"),
+        ({"terminals": ["pts/3", "pts/4"], "programs": ["sleep", "scp"]}, "2 terminals, runs sleep, scp"),
+        ({"terminals": [], "programs": ["sftp-server", "internal-sftp"]}, "sftp"),
+        ({"terminals": [], "programs": ["git-upload-pack", "git"]}, "git"),
+        ({"terminals": [], "programs": ["rsync"]}, "rsync"),
+        ({"terminals": [], "programs": ["pts/7", "ssh -N"]}, "runs pts/7, runs ssh -N"),
+        ({"terminals": [], "programs": []}, "ssh -N"),
+        ({"terminals": [], "programs": None}, "no terminal"),
+        ({"terminals": [], "programs": ["sh"], "service": "cron"}, "cron, runs sh"),
+        ({"terminals": [], "programs": [], "service": "cron"}, "cron, no terminal"),
+        ({"terminals": ["pts/3", "pts/4"], "programs": [], "service": "mosh"}, "mosh, 2 terminals"),
+        ({"terminals": ["tty1"], "programs": [], "service": "login"}, "tty1"),
+        ({"terminals": [], "programs": [], "service": "login"}, "no terminal"),
+        ({"terminals": [], "programs": [], "service": ""}, "no terminal"),
+    ],
+)
+def test_what_a_session_is_stands_in_words_and_no_program_passes_for_a_terminal(
+    changes: dict[str, Any], said: str
+) -> None:
+    assert what(session(**changes)) == said
 
 
 def test_off_a_terminal_nothing_is_cut_or_made_a_picture_of(fake: Fake) -> None:
@@ -272,6 +299,7 @@ SESSIONS = st.builds(
     remote=NAMES,
     service=NAMES,
     terminals=st.lists(NAMES, max_size=3),
+    programs=st.none() | st.lists(NAMES, max_size=3),
     idleRule=NAMES,
     heldBy=st.none() | NAMES,
     state=st.sampled_from(["open", "warned", "ending"]),
@@ -285,6 +313,7 @@ SESSIONS = st.builds(
 
 
 @given(st.lists(SESSIONS, max_size=5), st.none() | st.integers(1, 300))
+@example([any_session(None, name="c" * 60)], 40)
 def test_hostile_names_neither_break_the_table_nor_reach_the_terminal(
     sessions: list[dict[str, Any]], width: int | None
 ) -> None:

@@ -34,7 +34,7 @@ STATUS = Status(
     reason=Reason.IDLE,
     warn_at=12 * SEC,
 )
-NOTHING = {"heldBy", "reason", "endsInUSec", "warnsInUSec", "extend"} | {
+NOTHING = {"programs", "heldBy", "reason", "endsInUSec", "warnsInUSec", "extend"} | {
     f"{limit}{what}" for limit in ("idle", "absolute") for what in ("TimeoutUSec", "Rule", "ExtraUSec")
 }
 KINDS = {"string": str, "int": int, "bool": bool, "[]string": list, "Allowance": dict}
@@ -56,7 +56,7 @@ def described() -> dict[str, str]:
     ],
 )
 def test_a_session_is_shown_as_it_is_described(status: Status) -> None:
-    view = session_view(status, 0)
+    view = session_view(status, 0, ["sftp-server"])
     required = {name for name, kind in described().items() if not kind.startswith("?")}
     assert required <= view.keys() <= described().keys()
     for name, value in view.items():
@@ -64,18 +64,18 @@ def test_a_session_is_shown_as_it_is_described(status: Status) -> None:
 
 
 def test_all_that_may_be_missing_is_missing_without_limits_and_there_with_them() -> None:
-    assert session_view(STATUS, 0).keys() == described().keys()
+    assert session_view(STATUS, 0, []).keys() == described().keys()
     unmoved = dict.fromkeys(STATUS.extra, 0)
     bare = replace(STATUS, limits=Limits(), extra=unmoved, holder="", due_at=None, reason=None, warn_at=None)
-    left_out = described().keys() - session_view(bare, 0).keys()
+    left_out = described().keys() - session_view(bare, 0, None).keys()
     assert left_out == NOTHING - {"idleRule", "absoluteRule"} or left_out == NOTHING
 
 
 def test_the_values_are_those_of_the_session() -> None:
-    view = session_view(STATUS, 8 * SEC)
+    view = session_view(STATUS, 8 * SEC, [])
     assert (view["id"], view["name"], view["leader"]) == ("7-70", "3", 7)
     assert (view["endsInUSec"], view["warnsInUSec"], view["idleRule"]) == (12 * SEC, 4 * SEC, "contractors")
-    late = session_view(STATUS, 30 * SEC)
+    late = session_view(STATUS, 30 * SEC, [])
     assert (late["endsInUSec"], late["warnsInUSec"]) == (0, 0)
 
 
@@ -84,4 +84,4 @@ def test_the_values_are_those_of_the_session() -> None:
     [(None, False, "open"), (None, True, "warned"), (Reason.IDLE, True, "ending"), (Reason.IDLE, False, "ending")],
 )
 def test_the_state_is_one_of_three(ending: Reason | None, warned: bool, state: str) -> None:
-    assert session_view(replace(STATUS, ending=ending, warned=warned), 0)["state"] == state
+    assert session_view(replace(STATUS, ending=ending, warned=warned), 0, [])["state"] == state

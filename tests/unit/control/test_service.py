@@ -176,6 +176,8 @@ def test_where_too_many_are_connected_who_has_most_and_is_silent_makes_room(
         late = many.enter_context(somebody(service, 1002))
         assert late.ask(WHO) is not None
         assert two.read() is None
+        again = many.enter_context(somebody(service, 1000))
+        assert again.read() is None, "who has as many as anybody gets no more"
         for link in (root, one, other, late):
             assert link.ask(WHO) is not None
 
