@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What holds for every test: it leaves no child process behind."""
+"""What holds for every test: it leaves no child process behind, and a busy machine is no failure of it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# By default an example that takes 200 ms fails.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
+
+# What people read is in local time, which is the same for every developer here.
+os.environ["TZ"] = "UTC"
+time.tzset()
 
 # A process that was told to end may need a moment; one that was forgotten does not use it.
 GRACE = 2.0

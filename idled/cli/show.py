@@ -38,7 +38,7 @@ def facts(session: Session) -> Iterator[tuple[str, str]]:
     yield "leader", f"pid {session['leader']}, session id {session['id']}"
     yield "terminals", ", ".join(session["terminals"]) or "none"
     if session.get("programs"):
-        yield "also runs", ", ".join(session["programs"])
+        yield "also runs", ", ".join(name or "?" for name in session["programs"])
     yield "opened", f"{telling.at(-session['ageUSec'])}, {format_span(session['ageUSec'])} ago"
     yield "idle", _idle(session)
     for name in telling.LIMITED:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The guests' root file systems: made once per release and recipe, kept in the cache, never written to again.
+"""Root file systems, of the guests and others: made once per release and recipe, kept in the cache, never written to
+again.
 
 Whatever changes what an image holds is hashed into its name, so a changed recipe makes a new image beside the
 old one. An image appears under its name only when it is whole, and a lock keeps two runs from making it twice.
@@ -14,6 +15,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 RELEASES = ("bookworm", "trixie")
@@ -59,7 +61,7 @@ USERS = {"alice": 1001, "bob": 1002, "carol": 1003}
 # Root has a key that opens every account, and its client asks nothing. The maker's own host name and resolver
 # are none of the guest's business, and its machine id is given at boot: without one systemd takes the boot for
 # the first and enables every unit it finds. A tool beside which idled is measured runs only when it is.
-RECIPE = """
+PEOPLE = """
 set -eu
 root=$1
 shift
@@ -82,61 +84,75 @@ for entry; do
     chroot "$root" chown -R "$user:$user" "/home/$user/.ssh"
     printf '%s:%s\\n' "$user" "$user" | chroot "$root" chpasswd
 done
-chroot "$root" systemctl --quiet disable autolog.service cron.service nftables.service 2>&1
-rm -f "$root/etc/resolv.conf" "$root/etc/hostname" "$root/etc/machine-id"
+"""
+TOOLS = """chroot "$root" systemctl --quiet disable autolog.service cron.service nftables.service 2>&1
+"""
+HOST = """rm -f "$root/etc/resolv.conf" "$root/etc/hostname" "$root/etc/machine-id"
 : >"$root/etc/default/locale"
 printf '127.0.0.1 localhost\\n::1 localhost\\n' >"$root/etc/hosts"
 """
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an image holds: packages, people with their uids, and what a script does to it, given root and people."""
+
+    packages: tuple[str, ...]
+    users: dict[str, int] = field(default_factory=dict)
+    script: str = ""
+
+    def digest(self) -> str:
+        """Name everything that decides what an image holds."""
+        return hashlib.sha256(repr((self.packages, self.users, self.script)).encode()).hexdigest()[:12]
+
+
+GUEST = Recipe(PACKAGES, USERS, PEOPLE + TOOLS + HOST)
 
 
 class ImageError(Exception):
     """An image could not be made; the message ends with what the maker said last."""
 
 
-def image(release: str) -> Path:
+def image(release: str, recipe: Recipe = GUEST) -> Path:
     """Return the root directory of the release's image, made now if the cache has none."""
-    home = _cache()
-    home.mkdir(parents=True, exist_ok=True)
-    path = home / f"{release}-{_digest()}"
-    with _locked(home / f"{path.name}.lock"):
+    path = cache() / f"{release}-{recipe.digest()}"
+    with locked(path):
         if not path.exists():
-            _make(release, path)
+            _make(release, recipe, path)
     return path
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """Return the folder in which all that takes long to make is kept."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "idled" / "guests"
 
 
-def _digest() -> str:
-    """Name everything that decides what an image holds."""
-    return hashlib.sha256(repr((PACKAGES, USERS, RECIPE)).encode()).hexdigest()[:12]
-
-
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
+def locked(path: Path) -> Iterator[None]:
+    """Keep others from making the same at the same time, in this run or another."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _make(release: str, path: Path) -> None:
+def _make(release: str, recipe: Recipe, path: Path) -> None:
     """Make the image under another name, and rename it when it is whole."""
     growing = path.with_name(f"{path.name}.part")
     shutil.rmtree(growing, ignore_errors=True)
     log = path.with_name(f"{path.name}.log")
     with log.open("w") as output:
         made = subprocess.run(
-            ["mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", release, growing],
+            ["mmdebstrap", "--variant=minbase", f"--include={','.join(recipe.packages)}", release, growing],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
         if made.returncode == 0:
-            users = [f"{name}:{uid}" for name, uid in USERS.items()]
+            users = [f"{name}:{uid}" for name, uid in recipe.users.items()]
             made = subprocess.run(
-                ["sh", "-c", RECIPE, "recipe", growing, *users],
+                ["sh", "-c", recipe.script, "recipe", growing, *users],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

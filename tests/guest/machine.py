@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Self, TypeVar
 
-from .image import RELEASES, USERS, image
+from .image import GUEST, RELEASES, USERS, Recipe, image
 from .terminal import Terminal, children, kill
 
 PROJECT = Path(__file__).parents[2]
@@ -150,15 +150,24 @@ def received_at(entry: Entry) -> int:
 class Machine:
     """A guest of one release, booted, with the project installed unless `install` is False.
 
-    `prepare` is a command that is given the guest's root directory before the guest boots.
+    `recipe` says what else is in it. `prepare` is a command that is given the guest's root directory before the guest
+    boots.
     """
 
-    def __init__(self, release: str, *, install: bool = True, prepare: Sequence[str] = (), timeout: float = 60) -> None:
+    def __init__(
+        self,
+        release: str,
+        *,
+        install: bool = True,
+        recipe: Recipe = GUEST,
+        prepare: Sequence[str] = (),
+        timeout: float = 60,
+    ) -> None:
         self.release = release
         self._terminals: list[Terminal] = []
         self.name = f"idled-{release}-{uuid.uuid4().hex[:8]}"
         self.base = Path(tempfile.gettempdir()) / self.name
-        self.cgroup, lower = _hierarchy() / self.name, image(release)
+        self.cgroup, lower = _hierarchy() / self.name, image(release, recipe)
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115, closed in close()
         prepare = prepare or ((str(PROJECT / "dev"), "install") if install else ())
         self._keeper = self._keep(lower, prepare)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What is installed beside the program agrees with it: the policy file and the message catalog."""
+"""What is installed beside the program agrees with it: the policy file, the message catalog, the versions."""
 
 import re
 from collections import Counter
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from idled import __version__
 from idled.config.files import Source
 from idled.config.loader import parse
 from idled.config.schema import MATCH, SETTINGS
@@ -62,3 +63,12 @@ def test_the_catalog_shows_only_fields_that_records_have() -> None:
     source = (ROOT / "idled" / "journal.py").read_text()
     for name in set(re.findall(r"\bIDLED_([A-Z_]+)", CATALOG)):
         assert f'"{name}"' in source, name
+
+
+@pytest.mark.parametrize(
+    ("file", "line"), [("pyproject.toml", r'version = "(.+)"'), ("packaging/debian/changelog", r"idled \(([^)]+)\)")]
+)
+def test_there_is_one_version(file: str, line: str) -> None:
+    found = re.search(rf"^{line}", (ROOT / file).read_text(), re.MULTILINE)
+    assert found is not None
+    assert found[1] == __version__

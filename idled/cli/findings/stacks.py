@@ -133,7 +133,7 @@ def _lacking(host: Host, found: dict[str, list[Entry]]) -> Iterator[Finding]:
         yield warning("pam", what=what, why=_BLIND_TO, mend=_put_in(host, seen))
     if blind:
         what = f"Neither pam_idled nor pam_systemd is in the PAM stack of {listed(blind)}."
-        why = "Nobody tells idled of sessions that are opened there. Those of sshd it finds within a minute, others never."
+        why = "Nobody tells idled of sessions there. Those of sshd it finds within a minute, others never."
         yield error("pam", what=what, why=why, mend=_put_in(host, blind))
 
 
