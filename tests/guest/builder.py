@@ -17,6 +17,8 @@ from .image import Recipe, cache, image, locked
 from .machine import PROJECT
 
 CONTROL = PROJECT / "packaging" / "debian" / "control"
+#: What reads packages, and what else is packaged: the papers for AppArmor, RPM and SELinux.
+READERS = ("lintian", "apparmor", "rpm", "selinux-policy-dev")
 #: What decides nothing of what is in the packages, so that a changed test builds no new ones.
 BESIDE = ("tests/", "demo/", "docs/")
 
@@ -57,11 +59,11 @@ def packages(release: str) -> Path:
 
 
 def builder(release: str) -> Path:
-    """Return the root directory of the image that holds what debian/control wants for a build, and lintian."""
+    """Return the root directory of the image that holds what debian/control wants for a build, and READERS."""
     wanted = re.search(r"^Build-Depends:((?:\n .+)+)", CONTROL.read_text(), re.MULTILINE)
     assert wanted is not None
     names = {name.replace("-compat", "") for name in re.findall(r"^ ([\w.+-]+)", wanted[1], re.MULTILINE)}
-    return image(release, Recipe(("build-essential", "lintian", *sorted(names))))
+    return image(release, Recipe(("build-essential", *READERS, *sorted(names))))
 
 
 def inside(root: Path, folder: Path, *argv: str, timeout: float = 600) -> str:

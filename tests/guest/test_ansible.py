@@ -21,6 +21,9 @@ from .builder import packages
 from .machine import PROJECT, Machine
 from .terminal import PROMPT
 
+# The first run makes the images that the packages are built in.
+pytestmark = pytest.mark.timeout(1200)
+
 EXAMPLES = PROJECT / "packaging" / "examples"
 PLAYBOOK = EXAMPLES / "ansible" / "idled.yml"
 ANSIBLE = Path(sys.executable).with_name("ansible-playbook")

@@ -29,6 +29,7 @@ cp dist/*.deb /src/
 pytestmark = pytest.mark.timeout(1200)
 
 DAEMON = {
+    "/etc/apparmor.d/usr.sbin.idled",
     "/etc/idled/conf.d/",
     "/etc/idled/idled.toml",
     "/etc/pam.d/idled",
