@@ -32,7 +32,8 @@ A bound is never too early and only grows. What needs two kinds of evidence at o
    was seen is remembered. A look that shows even less than that tells nothing in a chatty session, where the next one
    is near; elsewhere it is taken for activity, as in 7.
 11. An inner terminal, whose other side is not sshd's, may be fed from another session of the same user: a tmux that
-    was started here, and attached to from there. So for its signs, input there is as good as bytes here.
+    was started here, and attached to from there. So for its signs, input there is as good as bytes here; and while the
+    user is active there, it is told no sharper than by the steps of its stamp.
 12. On a console, what is typed ahead of a job leaves nothing but itself in the queue, which has no moment. So while a
     terminal there takes input line by line, or has some waiting, it is looked at every few seconds.
 
@@ -124,8 +125,12 @@ class Trace:
     forged: bool = False  # the session showed activity that was none (2, 6, 8)
     holder: str = ""  # what held the session at the last look (9)
     inner_until: Usec = 0  # the signs of inner terminals alone (11)
-    fed: bool = False  # one of those showed what its own connection does not explain
     coarse: bool = False  # it was recorded that the bytes of its connection cannot be counted
+
+    @property
+    def inner(self) -> bool:
+        """Whether it has terminals that may be fed from elsewhere (11)."""
+        return any(terminal.inner for terminal in self.terminals)
 
     @property
     def wary(self) -> bool:
@@ -172,9 +177,11 @@ def follow(
     if _hides(trace, look):
         new = replace(new, hidden_until=new.bytes_until)
     new = _with_suspicion(new, trace, look, doubtful=doubtful, moved=moved)
-    new = _with_inner(new, trace, look, signs)
-    fed_until = elsewhere_until if elsewhere_until is not None and new.fed else 0
-    if fed_until and fed_until + _FED >= max([trace.at, *(found.until - STEP for found in signs if found.moved)]):
+    inner = [found for terminal, found in zip(look.terminals, signs, strict=True) if terminal.inner]
+    outer = [found for terminal, found in zip(look.terminals, signs, strict=True) if not terminal.inner]
+    new = replace(new, inner_until=max([trace.inner_until, *(found.until for found in inner)]))
+    fed_until = elsewhere_until if elsewhere_until is not None and inner else 0
+    if not any(found.moved for found in outer) and _explains(fed_until, trace.at, inner):
         new = replace(new, unexplained=0, forged=trace.forged)
     held_until = look.at if look.holder or trace.holder else 0
     active_until = max(trace.active_until, _active_until(new, look, kinds, fed_until), held_until)
@@ -192,12 +199,9 @@ def _with_suspicion(new: Trace, trace: Trace, look: Look, *, doubtful: bool, mov
     return replace(new, unexplained=unexplained, forged=new.forged or (moved and (doubtful or unexplained >= 2)))
 
 
-def _with_inner(new: Trace, trace: Trace, look: Look, signs: Iterable[Sign]) -> Trace:
-    """Take in what inner terminals show (11)."""
-    inner = [found for terminal, found in zip(look.terminals, signs, strict=True) if terminal.inner]
-    strange = new.unexplained > trace.unexplained and any(found.moved for found in inner)
-    until = max([trace.inner_until, *(found.until for found in inner)])
-    return replace(new, inner_until=until, fed=trace.fed or strange)
+def _explains(fed_until: Usec, since: Usec, inner: Iterable[Sign]) -> bool:
+    """Whether what moved since the look before can have been typed elsewhere, until then (11)."""
+    return fed_until + _FED >= max([since, *(found.until - STEP for found in inner if found.moved)])
 
 
 def _signs(before: Mapping[int, TerminalLook], trace: Trace, look: Look) -> list[Sign]:

@@ -147,14 +147,10 @@ class Engine:
         else:
             active_until = watch.memory.trace.active_until
             was_forged = watch.memory.trace.forged
-            was_clear = not watch.memory.trace.fed
-            elsewhere_until = None if was_clear else self._active_elsewhere(watch)
+            elsewhere_until = self._active_elsewhere(watch) if watch.memory.trace.inner else None
             trace = follow(watch.memory.trace, event.look, watch.limits.activity, elsewhere_until)
             watch.memory = replace(watch.memory, trace=trace)
             watch.observed = event.look.observed
-            if trace.fed and was_clear and self._watches.others(watch):
-                self._look(watch)  # again, after those where it may have been typed
-                return
             if watch.memory.trace.active_until > active_until:
                 self._track(watch, Reason.IDLE, noted=False)
             if watch.memory.trace.forged and not was_forged:
@@ -172,7 +168,7 @@ class Engine:
         The first one never is: nothing can be compared with it, and until there is one nobody knows the clock's offset.
         """
         amid = look is not None and look.connection is not None and look.connection.moving
-        fed = watch.memory.trace.fed and any(other.put_off for other in self._watches.liveliest_others(watch))
+        fed = watch.memory.trace.inner and any(other.put_off for other in self._watches.liveliest_others(watch))
         first, enough = watch.memory.trace.offset is None, watch.put_off == len(timing.PUT_OFF)
         if not (amid or fed) or first or enough or self._is_over(watch, now):
             watch.put_off = 0
@@ -401,8 +397,8 @@ class Engine:
                 self._look(watch)
 
     def _look(self, watch: Watch) -> None:
-        """Look at it; where a sign is without an explanation, first where the explanation may be (activity, 11)."""
-        if watch.memory.trace.fed and not watch.looking:
+        """Look at it; where it may be fed from elsewhere, first there (activity, 11)."""
+        if watch.memory.trace.inner and not watch.looking:
             for other in self._watches.liveliest_others(watch):
                 self._look_now(other)
         self._look_now(watch)

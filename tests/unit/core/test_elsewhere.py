@@ -56,6 +56,17 @@ def test_who_types_there_is_here(pause: int) -> None:
     assert last + 900 <= here <= there <= last + 900 + 9
 
 
+def test_what_is_typed_there_while_the_stamp_here_cannot_move_counts() -> None:
+    """The kernel moves it in steps of 8 s, and this one began at 800."""
+    desk = Desk()
+    desk.until(800)
+    desk.type(desk.here, "pts/1")
+    desk.until(804)
+    desk.type(desk.there, "pts/2")
+    desk.until(2000)
+    assert all(804 + 900 <= moment <= 808 + 900 + 1 for moment in desk.ended())
+
+
 def test_a_stamp_is_needed_all_the_same() -> None:
     desk = Desk()
     for moment in range(20, 2000, 20):
