@@ -23,6 +23,8 @@ from demo import stage
 
 ROOT = Path(__file__).parents[2]
 LONGEST = 120
+#: For so long at most does something else that runs on this machine keep a folder in /tmp, or a mount.
+STRANGE = 60
 
 
 class Run(NamedTuple):
@@ -113,9 +115,15 @@ def traces() -> Traces:
 def assert_no_trace(before: Traces, namespace: str) -> None:
     after = traces()
     assert not inhabitants(namespace)
-    assert not after.names - before.names
     assert after.texts == before.texts
-    assert not after.mounts - before.mounts
+    names, mounts = after.names - before.names, after.mounts - before.mounts
+    deadline = time.monotonic() + STRANGE
+    while (names or mounts) and time.monotonic() < deadline:  # what is another program's comes and goes
+        time.sleep(0.2)
+        after = traces()
+        names, mounts = names & after.names, mounts & after.mounts
+    assert not names
+    assert not mounts
 
 
 def test_each_session_goes_as_the_policy_says(runs: dict[str, Run]) -> None:

@@ -127,17 +127,20 @@ class Count:
     def wrong(self) -> dict[str, tuple[int, int]]:
         """What was delivered and what was typed, where that is not the same.
 
-        More than was typed it is only while the privileged sshd has not read yet what it is asked.
+        More than was typed it is only while the privileged sshd has not read yet what it is asked; the look says so.
         """
-        deadline = time.monotonic() + 1
+        deadline = time.monotonic() + 20
         while True:
-            self._latest = list(map(most, self._latest, self._witness.looks()))
+            looks = self._witness.looks()
+            self._latest = list(map(most, self._latest, looks))
             self.looks += 1
             counted = dict(zip(self._logins, map(delivered, self.first, self._latest), strict=True))
             found = {way: (counted[way], self.typed[way]) for way in counted if counted[way] != self.typed[way]}
             more = {way: pair for way, pair in found.items() if pair[0] > pair[1]}
             if not more:
                 return found
+            moving = {way for way, look in zip(self._logins, looks, strict=True) if look.moving}
+            assert more.keys() <= moving, more
             assert time.monotonic() < deadline, more
             self.amid += 1
 

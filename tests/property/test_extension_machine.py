@@ -15,6 +15,7 @@ from itertools import cycle
 from typing import Any, TypeAlias
 from unittest.mock import patch
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -355,4 +356,4 @@ Machine.TestCase.settings = settings(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
-TestMachine = Machine.TestCase
+TestMachine = pytest.mark.timeout(1200)(Machine.TestCase)
