@@ -56,6 +56,11 @@ def _read(path: str) -> bytes | None:
         return None
 
 
+def _lines(path: str) -> list[bytes]:
+    """Of a file; none of one that is gone. Names in it may hold anything but the newline, carriage returns too."""
+    return (_read(path) or b"").split(b"\n")
+
+
 @cache
 def boot_id() -> str:
     """The kernel's name for the time since it was booted."""
@@ -128,7 +133,7 @@ def audit_session(pid: int) -> int:
 
 def real_uid(pid: int) -> int | None:
     """The real user id."""
-    for line in (_read(f"/proc/{pid}/status") or b"").splitlines():
+    for line in _lines(f"/proc/{pid}/status"):
         if line.startswith(b"Uid:"):
             return int(line.split()[1])
     return None
@@ -195,7 +200,7 @@ def ptys_held(pid: int) -> set[int]:
     found = set()
     with suppress(OSError):
         for name in os.listdir(f"/proc/{pid}/fdinfo"):
-            for line in (_read(f"/proc/{pid}/fdinfo/{name}") or b"").splitlines():
+            for line in _lines(f"/proc/{pid}/fdinfo/{name}"):
                 if line.startswith(b"tty-index:"):
                     index = int(line.split()[1])
                     found.add(os.makedev(136 + (index >> 20), index & 0xFFFFF))
@@ -242,7 +247,7 @@ def cgroup_root() -> Path | None:
 
 def cgroup(pid: int) -> str | None:
     """The path of its cgroup in the v2 tree."""
-    for line in (_read(f"/proc/{pid}/cgroup") or b"").splitlines():
+    for line in _lines(f"/proc/{pid}/cgroup"):
         if line.startswith(b"0::"):
             return os.fsdecode(line[3:])
     return None

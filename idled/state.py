@@ -7,17 +7,21 @@ dropped and said; the session is then found again as any other.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from .core.activity import ConnectionLook, Trace
 from .core.events import Ending, Memory, Track
 from .core.model import Reason, Session, SessionId
 from .core.stamps import TerminalLook
 from .members import Handle
+
+_T = TypeVar("_T")
 
 
 class State:
@@ -73,18 +77,41 @@ def _to_json(memory: Memory, handle: Handle) -> dict[str, Any]:
 
 
 def _from_json(data: dict[str, Any]) -> tuple[Memory, Handle]:
-    session = Session(
-        **data["session"] | {"id": SessionId(**data["session"]["id"]), "groups": frozenset(data["session"]["groups"])}
-    )
-    terminals = tuple(TerminalLook(**terminal) for terminal in data["trace"]["terminals"])
-    seen, ending = data["trace"]["connection"], data["ending"]
-    connection = ConnectionLook(**seen) if seen else None
+    opened, trace, ending = data["session"], data["trace"], data["ending"]
+    session = _made(Session, opened | {"id": _made(SessionId, opened["id"]), "groups": _texts(opened["groups"])})
+    terminals = tuple(_made(TerminalLook, terminal) for terminal in trace["terminals"])
+    connection = _made(ConnectionLook, trace["connection"]) if trace["connection"] else None
     memory = Memory(
         session=session,
-        trace=Trace(**data["trace"] | {"terminals": terminals, "connection": connection}),
-        idle=Track(**data["idle"]),
-        absolute=Track(**data["absolute"]),
-        ending=Ending(**ending | {"reason": Reason(ending["reason"])}) if ending else None,
+        trace=_made(Trace, trace | {"terminals": terminals, "connection": connection}),
+        idle=_made(Track, data["idle"]),
+        absolute=_made(Track, data["absolute"]),
+        ending=_made(Ending, ending | {"reason": Reason(ending["reason"])}) if ending else None,
     )
+    where = {"scope": data["scope"], "connection": data["connection"]}
     cgroup = Path(data["cgroup"]) if data["cgroup"] else None
-    return memory, Handle(session=session, scope=data["scope"], cgroup=cgroup, connection=data["connection"])
+    return memory, _made(Handle, where | {"session": session, "cgroup": cgroup})
+
+
+def _made(kind: Callable[..., _T], data: dict[str, Any]) -> _T:
+    """One of a kind whose fields are what its annotations say; TypeError where they are not."""
+    made = kind(**data)
+    for name, kinds in _kinds(kind).items():
+        value = getattr(made, name)
+        if not isinstance(value, kinds) or (type(value) is bool and bool not in kinds):
+            raise TypeError(f"{name} is {value!r}")
+    return made
+
+
+@cache
+def _kinds(kind: Any) -> dict[str, tuple[type, ...]]:
+    return {
+        name: get_args(hint) if isinstance(hint, UnionType) else (get_origin(hint) or hint,)
+        for name, hint in get_type_hints(kind).items()
+    }
+
+
+def _texts(data: Any) -> frozenset[str]:
+    if type(data) is not list or not all(type(item) is str for item in data):
+        raise TypeError(f"{data!r} is no list of texts")
+    return frozenset(data)

@@ -305,11 +305,10 @@ static bool send_packet(int fd, const struct packet *packet, int64_t deadline, s
     static const char what[] = "cannot send";
 
     while (send(fd, packet->data, packet->len, MSG_NOSIGNAL) < 0) {
-        if (errno == EAGAIN) {
-            if (!wait_for(fd, POLLOUT, deadline, what, failure))
-                return false;
-        } else if (errno != EINTR)
+        if (errno != EAGAIN && errno != EINTR)
             return fail(failure, what, errno);
+        if (!wait_for(fd, POLLOUT, deadline, what, failure))
+            return false;
     }
     return true;
 }
@@ -322,11 +321,10 @@ static bool receive_reply(int fd, struct reply *reply, int64_t deadline, struct 
 
     /* With MSG_TRUNC the length is the packet's, even when it is more than the buffer holds. */
     while ((n = recv(fd, data, sizeof(data), MSG_TRUNC)) < 0) {
-        if (errno == EAGAIN) {
-            if (!wait_for(fd, POLLIN, deadline, what, failure))
-                return false;
-        } else if (errno != EINTR)
+        if (errno != EAGAIN && errno != EINTR)
             return fail(failure, what, errno);
+        if (!wait_for(fd, POLLIN, deadline, what, failure))
+            return false;
     }
     const char *wrong = parse_reply(data, (size_t)n, reply);
     return wrong == NULL || fail(failure, wrong, 0);

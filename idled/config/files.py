@@ -51,7 +51,7 @@ def _hidden(path: Path) -> bool:
 
 def _read(path: Path) -> Source:
     try:
-        with open(path, "rb", opener=_open) as file:
+        with open(path, "rb", opener=at_once) as file:
             problem = _distrust(os.fstat(file.fileno()))
             if not problem:
                 return Source(str(path), file.read(_MOST_BYTES).decode())
@@ -62,7 +62,8 @@ def _read(path: Path) -> Source:
     raise ConfigError([Problem(file=str(path), text=problem)])
 
 
-def _open(path: str, flags: int) -> int:
+def at_once(path: str, flags: int) -> int:
+    """Open without waiting, as a pipe that nobody writes to would have it."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
 

@@ -182,7 +182,8 @@ class _Reader:
     def _no_others(self, table: dict[str, Any], names: Iterable[str], prefix: str) -> None:
         for name in table:
             if name not in names:
-                self._wrong(f"{prefix}{name}", f"unknown key{nearest(name, names)}")
+                key = name if name.isprintable() else shown(name)
+                self._wrong(f"{prefix}{key}", f"unknown key{nearest(name, names)}")
 
     def _wrong(self, key: str, text: str) -> None:
         self.problems.append(Problem(file=self.file, key=key, text=text))

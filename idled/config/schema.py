@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from ..core.model import Activity, Allowance, Extent, Mode, Reason, Unobserved
 from ..core.span import SEC, SpanError, Usec, format_span, parse_span
+from .files import at_once
 from .problems import nearest, shown
 
 
@@ -141,7 +142,7 @@ def _times(value: Any) -> int:
 def _no_program(paths: tuple[str, ...]) -> str:
     """Why the kernel will never say that one of these runs."""
     for path in paths:
-        with suppress(OSError), open(path, "rb") as file:
+        with suppress(OSError), open(path, "rb", opener=at_once) as file:
             status = os.fstat(file.fileno())
             if file.read(2) == b"#!":
                 return f"{path} is a script: what the kernel sees running is its interpreter"

@@ -91,10 +91,11 @@ IN_TMUX = ("${TMUX%%,*}", "/tmp/tmux")
 IN_SCREEN = ("${STY:+screen}", "screen")
 IN_SCRIPT = ("$(ps -o comm= $PPID)", "script")
 
+# While the same user is active elsewhere, an inner terminal is judged by the step of its stamp (activity, 11).
 PLACES = {
-    "tmux": Place(further="tmux -L ssh new-session", there=IN_TMUX),
-    "screen": Place(further="screen", there=IN_SCREEN),
-    "script": Place(further="script -q /dev/null", there=IN_SCRIPT),
+    "tmux": Place(further="tmux -L ssh new-session", there=IN_TMUX, late=CONSOLE_LATE),
+    "screen": Place(further="screen", there=IN_SCREEN, late=CONSOLE_LATE),
+    "script": Place(further="script -q /dev/null", there=IN_SCRIPT, late=CONSOLE_LATE),
     "sudo -i": Place(further="sudo -i", there=("$(id -un)", "root")),
     "sudo to another user": Place(further="sudo -u bob bash", there=("$(id -un)", "bob")),
     "su": Place(further="su - bob", answer="bob", there=("$(id -un)", "bob")),

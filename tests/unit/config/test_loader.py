@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is wrong with a policy is said with file, key, what stood there and what was expected."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -283,6 +284,14 @@ def test_a_program_that_could_never_hold_is_said(tmp_path: Path, text: bytes | N
 
 def test_a_program_of_roots_is_not_suspect() -> None:
     assert warnings('[defaults]\nhold_while = ["/usr/bin/env"]') == []
+
+
+def test_a_pipe_that_a_user_put_in_a_programs_place_does_not_hang_the_daemon(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    pipe.chmod(0o666)
+    said = "is not only root's to write, so it holds nothing"
+    assert warnings(f'[defaults]\nhold_while = ["{pipe}"]') == [f"f: defaults.hold_while: {pipe} {said}"]
 
 
 def test_an_allowance_and_how_it_is_taken_back() -> None:
