@@ -135,6 +135,9 @@ def test_who_types_stays_and_who_walks_away_is_ended(idled: Installed) -> None:
         print(f"{name:30} {f'{end / SEC:.2f} s late' if isinstance(end, int) else end}")
     wrong = {name: end for name, end in ends.items() if isinstance(end, str) or not 0 <= end <= PLACES[name].late}
     assert wrong == {}
+    deadline = boottime() + END
+    while len(idled.events("ended")) < len(PLACES):
+        assert boottime() < deadline
     assert idled.processes("alice") == idled.processes("bob") == []
     assert idled.machine.sh("pgrep --list-full tmux", check=False) == ""
     assert idled.events("activity-forged") == []

@@ -80,6 +80,7 @@ class Asked:
 
     who: str
     parameters: dict[str, Any]
+    by: Usec  # what is meant where nothing is said: as the rule was when it began
 
 
 NOW_ASKING: ContextVar[Asked | None] = ContextVar("now asking", default=None)
@@ -181,7 +182,7 @@ class Machine(RuleBasedStateMachine):
         assert limit == rule.limit and rule.timeout(limit) is not None
         assert SEC <= by <= min(rule.by, 30 * DAY)
         wanted = asked.parameters.get("byUSec")
-        assert by == (rule.by if wanted is None else wanted) and not isinstance(wanted, bool | float)
+        assert by == (asked.by if wanted is None else wanted) and not isinstance(wanted, bool | float)
         assert asked.parameters.get("limit") in (None, limit)
         session.grants[limit] += 1
         session.moved[limit] += by
@@ -322,7 +323,7 @@ class Machine(RuleBasedStateMachine):
         named = parameters.get("session")
         if type(named) is int and named in (0, 1):
             parameters = parameters | {"session": str(self.place(named))}
-        NOW_ASKING.set(Asked(who, dict(parameters)))
+        NOW_ASKING.set(Asked(who, dict(parameters), self.rule.by))
         assert UIDS.get(who) != 0
         before = self.extras() if self.seen else {}
         said = await self.office.ask(who, **parameters)
