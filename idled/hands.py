@@ -6,10 +6,11 @@ written on or a process killed stands in ``actions`` and ``evidence``.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from . import clock, procfs, words
+from . import clock, words
 from .actions import end, warn
 from .core import events
 from .core.activity import ConnectionLook, Look
@@ -20,7 +21,7 @@ from .evidence import foreground
 from .evidence import terminals as evidence
 from .evidence.connections import Connections
 from .journal import Journal
-from .members import Handle, leader, terminals
+from .members import Handle, leader, outer_terminals, terminals
 from .sources import mosh
 from .sources.logind import Logind
 from .sources.registry import Registry
@@ -58,9 +59,9 @@ class Hands:
 
     def handle(self, event: Event) -> None:
         """Give the engine an event, do what it says and what follows from that, until it is content."""
-        queue = [event]
+        queue = deque([event])
         while queue:
-            for action in self.engine.handle(queue.pop(0), clock.now()):
+            for action in self.engine.handle(queue.popleft(), clock.now()):
                 answer = _PERFORM[type(action)](self, action)
                 if answer is not None:
                     queue.append(answer)
@@ -104,10 +105,9 @@ class Hands:
 
     def _look_at(self, handle: Handle) -> Look:
         limits = self.engine.limits(handle.session.id)
-        names = terminals(handle)
-        outer = procfs.ptys_held(handle.session.id.pid) if names and handle.connection else ()
+        outer = outer_terminals(handle)
         return Look(
-            terminals=evidence.look(names, handle.session.uid, outer),
+            terminals=evidence.look(terminals(handle, outer), handle.session.uid, outer),
             connection=None if mosh.serves(handle) else self._connection(handle),
             holder=foreground.holder(handle, limits.hold_while) if limits and limits.hold_while else "",
             at=clock.now(),

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Which processes and terminals belong to a session: the one answer for looking, warning and ending.
 
-With logind a session is its scope's cgroup, which nobody leaves unprivileged. Without, it is the leader, all that
-descends from it, and all that carries its audit session; what forks twice, calls setsid() and has no audit session
-is lost there.
+With logind a session is its scope's cgroup, which nobody leaves unprivileged but into the own user manager
+(``systemd-run --user``): what goes there is of the session no more, and ends with ``end = "user"``. Without logind it
+is the leader, all that descends from it, and all that carries its audit session; what forks twice, calls setsid() and
+has no audit session is lost there.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -155,9 +156,19 @@ def terminal_name(device: int) -> str | None:
     return next((line[8:] for line in lines if line.startswith("DEVNAME=")), None)
 
 
-def terminals(handle: Handle) -> dict[int, str]:
-    """Name by device number of every terminal that a process of the session has, owned by its person or not."""
-    devices = {process.tty for process in members(handle) if process.tty}
+def outer_terminals(handle: Handle) -> set[int]:
+    """Device numbers of the terminals that sshd made for the session; none where it is not sshd's."""
+    return procfs.ptys_held(handle.session.id.pid) if handle.connection and leader(handle.session) else set()
+
+
+def terminals(handle: Handle, outer: Collection[int] | None = None) -> dict[int, str]:
+    """Name by device number of every terminal that a process of the session has, owned by its person or not.
+
+    And of the `outer` ones (looked for here if not given): a user may have all of what runs on one of them moved to the
+    own user manager.
+    """
+    outer = outer_terminals(handle) if outer is None else outer
+    devices = {process.tty for process in members(handle) if process.tty} | set(outer)
     named = {device: terminal_name(device) for device in devices}
     found = {device: name for device, name in named.items() if name}
     login = device_of(handle.session.tty)

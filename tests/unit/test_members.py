@@ -134,6 +134,16 @@ def test_terminals_are_those_that_its_processes_have() -> None:
         assert terminals(handle_of(child.process, tty="pts/999999")) == pty.terminals
 
 
+def test_terminals_are_those_that_sshd_holds_whoever_uses_them() -> None:
+    """A user may have every process on them moved to the own user manager."""
+    holds = python("print(os.ttyname(os.openpty()[1]), flush=True)\ntime.sleep(1000)")
+    with Child(holds) as sshd:
+        handle = handle_of(sshd.process)
+        assert terminals(handle) == {}
+        name = sshd.said.removeprefix("/dev/")
+        assert terminals(replace(handle, connection="::1 1 ::1 22")) == {device_of(name): name}
+
+
 @pytest.mark.parametrize(
     "tty", ["", "no-such", "..", "../etc/passwd", "pts/../../etc/passwd", "shm", "fd", "stdin", "pts", "log"]
 )

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What docs/security.md says is shown by a test is shown by one that there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2]
+HEADS = ("| attempt | outcome | test |", "| --- | --- | --- |")
+
+
+def test_each_test_that_is_named_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (PROJECT / "docs/security.md").read_text())
+    assert len(named) > 30
+    assert [name for path, name in named if f"def {name}(" not in (PROJECT / path).read_text()] == []
+
+
+def test_each_attempt_has_a_test() -> None:
+    attempts = (PROJECT / "docs/security.md").read_text().split("## To stay")[1].split("## What cannot")[0]
+    rows = [line for line in attempts.splitlines() if line.startswith("| ")]
+    assert [row for row in rows if "::test_" not in row and row not in HEADS] == []
