@@ -310,8 +310,10 @@ async def _send(writer: asyncio.StreamWriter, answer: dict[str, Any]) -> None:
 async def _unless_gone(answer: Awaitable[Answer], caller: socket.socket) -> Answer:
     """The answer; when the caller closes its end before it is there, the method is cancelled."""
     work, poll = asyncio.ensure_future(answer), select.poll()
-    poll.register(caller, 0)  # only POLLHUP is told then, which one who merely stops talking does not cause
     try:
+        if caller.fileno() < 0:  # gone while it waited for its turn, and what it was answered before could not be sent
+            raise Malformed("the caller is not there any more")
+        poll.register(caller, 0)  # only POLLHUP is told then, which one who merely stops talking does not cause
         while not (await asyncio.wait((work,), timeout=_LISTEN_EVERY))[0]:
             if poll.poll(0):
                 raise Malformed("the caller does not listen any more")

@@ -17,9 +17,10 @@ from typing import Final, TypeVar
 
 from .. import procfs
 from ..core.model import Session, SessionId
-from ..members import Handle, connected, located
+from ..members import Handle, connected
 from ..words import clean
 from . import mosh
+from .handles import Handles
 from .sighting import Sighting
 
 #: NSS may ask a server; a session is not kept waiting for it longer, and is asked for again at the next scan.
@@ -38,7 +39,7 @@ class Registry:
     def __init__(self, opened: Callable[[Session, bool], None], closed: Callable[[SessionId], None]) -> None:
         self._opened = opened
         self._closed = closed
-        self._handles: dict[SessionId, Handle] = {}
+        self._handles = Handles()
         self._pidfds: dict[SessionId, int] = {}
         self._nss = ThreadPoolExecutor(max_workers=4, thread_name_prefix="nss")
         self.wants_groups = False
@@ -46,25 +47,22 @@ class Registry:
 
     def get(self, session: SessionId) -> Handle | None:
         """Where its processes are; None when it is over."""
-        handle = self._handles.get(session)
-        if handle is not None:
-            handle = self._handles[session] = located(handle)
-        return handle
+        return self._handles.get(session)
 
     async def see(self, sighting: Sighting) -> Session | None:
         """Take in what a source saw; the session it is of, or None when its leader is gone already."""
         id = SessionId(procfs.boot_id(), sighting.pid, sighting.start)
-        known = self._handles.get(id)
+        known = self._handles.known(id)
         handle = _merge(known, sighting, id)
         if self.wants_groups and (known is None or id in self._groupless):
             handle = await self._with_groups(handle)
-            known = self._handles.get(id)  # as another source may have made it meanwhile
+            known = self._handles.known(id)  # as another source may have made it meanwhile
             handle = handle if known is None else _merge(known, sighting, id, groups=handle.session.groups)
         if known is None:
             if not self._watch(id):
                 return self._pass_on(handle)
             handle = connected(handle)
-        self._handles[id] = handle
+        self._handles.put(handle)
         if known is None or known.session != handle.session:
             self._opened(handle.session, sighting.found)
         return handle.session
@@ -76,12 +74,12 @@ class Registry:
 
     def adopt(self, handle: Handle) -> bool:
         """Take a session over from the daemon before this one; False when its leader is gone."""
-        self._handles[handle.session.id] = handle
+        self._handles.put(handle)
         return self._watch(handle.session.id)
 
     def drop(self, session: SessionId) -> None:
         """It is over, unless somebody stays in it by mosh."""
-        handle = self._handles.pop(session, None)
+        handle = self._handles.pop(session)
         self._unwatch(session)
         if handle is not None:
             self._pass_on(handle)
@@ -91,7 +89,7 @@ class Registry:
         """The session in which a process runs or which it leads, by its ancestors and its cgroup."""
         process = procfs.process(pid)
         while process is not None:
-            handle = self._handles.get(SessionId(procfs.boot_id(), process.pid, process.start))
+            handle = self._handles.known(SessionId(procfs.boot_id(), process.pid, process.start))
             if handle is not None:
                 return handle.session
             process = procfs.process(process.ppid) if process.ppid else None
@@ -99,9 +97,8 @@ class Registry:
         folder = procfs.cgroup_path(name) if name else None
         if folder is None:
             return None
-        above = (folder, *folder.parents)
-        handles = (self.get(id) for id in list(self._handles))  # some are in their cgroup only now
-        return next((handle.session for handle in handles if handle is not None and handle.cgroup in above), None)
+        found = self._handles.inside((folder, *folder.parents))
+        return None if found is None else found.session
 
     async def uid_of(self, user: str) -> int | None:
         """The uid of a user by NSS; None when there is none, or NSS does not answer in time."""
@@ -129,10 +126,10 @@ class Registry:
     async def groups_again(self) -> None:
         """Ask NSS again for the sessions for which it did not answer in time."""
         for id in list(self._groupless):
-            if (handle := self._handles.get(id)) is not None:
+            if (handle := self._handles.known(id)) is not None:
                 handle = await self._with_groups(handle)
                 if id in self._handles and handle.session.groups:
-                    self._handles[id] = handle
+                    self._handles.put(handle)
                     self._opened(handle.session, False)
 
     async def groups_of(self, user: str) -> frozenset[str] | None:
@@ -157,7 +154,7 @@ class Registry:
         """Go on with the session that follows one whose leader is gone, if there is one."""
         while (heir := mosh.heir(handle)) is not None:
             if self._watch(heir.session.id):
-                self._handles[heir.session.id] = heir
+                self._handles.put(heir)
                 if handle.session.id in self._groupless:
                     self._groupless.add(heir.session.id)
                 self._opened(heir.session, False)

@@ -248,6 +248,21 @@ def test_who_hangs_up_and_comes_again_is_not_faster(service: Path, monkeypatch: 
 
 
 @needs_root
+def test_who_is_gone_when_its_turn_comes_harms_nobody(service: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes with an answer unread, which the kernel tells at once, so its socket is closed before the turn comes."""
+    monkeypatch.setattr("idled.control.service._BURST", 1)
+    monkeypatch.setattr("idled.control.service._PACE", 0.2)
+    with somebody(service, 1001) as other:
+        for _ in range(5):
+            with somebody(service, 1000) as hasty:
+                hasty.socket.sendall(packed(*[WHO] * 3))
+                assert select.select([hasty.socket], [], [], 5)[0]
+        assert other.ask(WHO) is not None
+        time.sleep(1)  # more than the turns of all
+        assert other.ask(WHO) is not None
+
+
+@needs_root
 def test_all_but_root_together_are_slowed_too(service: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("idled.control.service._BURST", 5)
     monkeypatch.setattr("idled.control.service._PACE_OF_ALL", 0.1)

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Where the processes of all sessions are: by identity and by cgroup, each found at once however many there are."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..core.model import SessionId
+from ..members import Handle, located
+
+
+class Handles:
+    """The handle of each session that is not over."""
+
+    def __init__(self) -> None:
+        self._all: dict[SessionId, Handle] = {}
+        self._inside: dict[Path, SessionId] = {}
+        self._arriving: set[SessionId] = set()  # those that have a scope, and were not seen in its cgroup yet
+
+    def __contains__(self, session: SessionId) -> bool:
+        return session in self._all
+
+    def known(self, session: SessionId) -> Handle | None:
+        """What is known of it; None when it is over."""
+        return self._all.get(session)
+
+    def get(self, session: SessionId) -> Handle | None:
+        """The same, with its cgroup if the leader has arrived there."""
+        if session in self._arriving:
+            self.put(located(self._all[session]))
+        return self._all.get(session)
+
+    def put(self, handle: Handle) -> None:
+        """Take one in, in place of what was known."""
+        id = handle.session.id
+        self._all[id] = handle
+        self._arriving.discard(id)
+        if handle.cgroup is not None:
+            self._inside[handle.cgroup] = id
+        elif handle.scope:
+            self._arriving.add(id)
+
+    def pop(self, session: SessionId) -> Handle | None:
+        """Take one out."""
+        handle = self._all.pop(session, None)
+        self._arriving.discard(session)
+        if handle is not None and handle.cgroup is not None and self._inside.get(handle.cgroup) == session:
+            del self._inside[handle.cgroup]
+        return handle
+
+    def inside(self, folders: Iterable[Path]) -> Handle | None:
+        """That of the session to which one of these cgroups belongs, the first if there are several."""
+        for id in list(self._arriving):
+            self.get(id)
+        return next((self._all[self._inside[folder]] for folder in folders if folder in self._inside), None)
