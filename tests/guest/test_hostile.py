@@ -35,7 +35,7 @@ while True:
     try:
         os.fork()
     except OSError:
-        time.sleep(0.05)
+        time.sleep(0.2)
 """
 #: Calls itself many things, one after the other, in all ways in which /proc shows a name.
 NAMES = r"""
@@ -72,7 +72,7 @@ EXCLUSIVE = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCEXCL)"
 #: Who does what before walking away, in a session of its own; all at once.
 STAYS_ON = {
     "hops from process to process": ("alice", "python3 /tmp/hops.py &"),
-    "a fork bomb": ("carol", "nice python3 /tmp/bomb.py &"),
+    "a fork bomb": ("carol", "nice -n 19 python3 /tmp/bomb.py &"),
     "names of its own": ("alice", "python3 /tmp/names.py &"),
     "hoards terminals": ("alice", "python3 /tmp/hoard.py &"),
     "nobody else may open its terminal": ("alice", f"python3 -c '{EXCLUSIVE}'; sleep 1000"),
