@@ -6,6 +6,7 @@ Moments are seconds since the first session was opened. A line is ``SECONDS what
 known to the microsecond.
 """
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -153,9 +154,9 @@ class Driver:
     # What the engine is told and says
 
     def tell(self, event: Event) -> None:
-        queue = [event]
+        queue = deque([event])
         while queue:
-            for action in self.engine.handle(queue.pop(0), self.now):
+            for action in self.engine.handle(queue.popleft(), self.now):
                 self.actions.append(action)
                 queue.extend(self._answer(action))
 
