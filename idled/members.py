@@ -11,12 +11,11 @@ import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
-
-import psutil
+from typing import Final
 
 from . import procfs
 from .core.model import Extent, Session
+from .links import Links
 from .procfs import Process
 
 #: PAM services of sshd.
@@ -42,7 +41,7 @@ def located(handle: Handle) -> Handle:
     return replace(handle, cgroup=procfs.cgroup_path(name)) if inside else handle
 
 
-def connected(handle: Handle) -> Handle:
+def connected(handle: Handle, links: Links) -> Handle:
     """The handle of an SSH session with its connection: the one TCP connection that its leader holds.
 
     For sessions that were open before pam_idled was there; forwarded connections are held by another process.
@@ -50,20 +49,8 @@ def connected(handle: Handle) -> Handle:
     first = leader(handle.session) if handle.session.service in SSH and not handle.connection else None
     if first is None:
         return handle
-    try:
-        found = [link for link in _tcp(psutil.Process(first.pid)) if link.status == psutil.CONN_ESTABLISHED]
-    except psutil.Error:
-        return handle
-    if len(found) != 1:
-        return handle
-    local, remote = found[0].laddr, found[0].raddr
-    return replace(handle, connection=f"{remote.ip} {remote.port} {local.ip} {local.port}")
-
-
-def _tcp(process: psutil.Process) -> list[Any]:
-    """psutil 5.9 and 7 have the same under two names."""
-    ask = getattr(process, "net_connections", None) or process.connections
-    return list(ask(kind="tcp"))
+    found = links.of(first.pid)
+    return replace(handle, connection=found[0]) if len(found) == 1 else handle
 
 
 def leader(session: Session) -> Process | None:

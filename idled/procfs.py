@@ -7,6 +7,8 @@ process, so the few fields that matter are read here.
 
 import os
 import signal
+import socket
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ TICK: Final[Usec] = SEC // os.sysconf("SC_CLK_TCK")
 UNSET: Final = 2**32 - 1
 #: The mount namespace that no user has a hand in.
 _MOUNTS: Final = "/proc/1/ns/mnt"
+#: TCP_ESTABLISHED of the kernel, as /proc/net/tcp has it.
+_ESTABLISHED: Final = b"01"
 _GONE: Final = (FileNotFoundError, ProcessLookupError)
 
 
@@ -205,6 +209,36 @@ def ptys_held(pid: int) -> set[int]:
                     index = int(line.split()[1])
                     found.add(os.makedev(136 + (index >> 20), index & 0xFFFFF))
     return found
+
+
+def sockets_held(pid: int) -> set[int]:
+    """Inodes of the sockets that a process holds; none also where that may not be seen."""
+    found = set()
+    with suppress(OSError):
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(FileNotFoundError):  # closed meanwhile
+                link = os.readlink(f"/proc/{pid}/fd/{name}")
+                if link.startswith("socket:["):
+                    found.add(int(link[len("socket:[") : -1]))
+    return found
+
+
+def tcp_connections() -> dict[int, str]:
+    """Those that are established, by inode: remote address and port, local address and port, see proc_pid_net(5)."""
+    found = {}
+    for path in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):
+        for line in _lines(path)[1:]:
+            fields = line.split()
+            if len(fields) > 9 and fields[3] == _ESTABLISHED:
+                found[int(fields[9])] = f"{_address(fields[2])} {_address(fields[1])}"
+    return found
+
+
+def _address(field: bytes) -> str:
+    """An address of 4 or 16 bytes, in words of this machine's order, and a port."""
+    words, port = field.split(b":")
+    raw = b"".join(struct.pack("=I", int(words[at : at + 8], 16)) for at in range(0, len(words), 8))
+    return f"{socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw)} {int(port, 16)}"
 
 
 def open_process(pid: int, start: int) -> int | None:

@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 
 from .. import procfs
 from ..core.model import Session, SessionId
+from ..links import Links
 from ..members import Handle, connected
 from ..words import clean
 from . import mosh
@@ -40,6 +41,7 @@ class Registry:
         self._opened = opened
         self._closed = closed
         self._handles = Handles()
+        self._links = Links()
         self._pidfds: dict[SessionId, int] = {}
         self._nss = ThreadPoolExecutor(max_workers=4, thread_name_prefix="nss")
         self.wants_groups = False
@@ -61,7 +63,7 @@ class Registry:
         if known is None:
             if not self._watch(id):
                 return self._pass_on(handle)
-            handle = connected(handle)
+            handle = connected(handle, self._links)
         self._handles.put(handle)
         if known is None or known.session != handle.session:
             self._opened(handle.session, sighting.found)

@@ -15,6 +15,7 @@ import pytest
 
 from idled import procfs
 from idled.core.model import Session, SessionId
+from idled.links import Links
 from idled.members import Handle, connected
 from idled.sources import sshd
 from idled.sources.sighting import Sighting
@@ -162,7 +163,8 @@ def test_the_connection_of_a_session_is_found_through_its_leader(server: Server,
             opened_at=1,
             service="sshd",
         )
-        assert connected(Handle(session=session)).connection == login.connection
+        links = Links()
+        assert connected(Handle(session=session), links).connection == login.connection
         elsewhere = replace(session, service="login")
-        assert connected(Handle(session=elsewhere)).connection == ""
-        assert connected(Handle(session=session, connection="known")).connection == "known"
+        assert connected(Handle(session=elsewhere), links).connection == ""
+        assert connected(Handle(session=session, connection="known"), links).connection == "known"
