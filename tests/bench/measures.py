@@ -112,6 +112,7 @@ class Measures:
 
     def _others(self, size: int) -> None:
         """The same sessions under systemd-logind; then what autolog takes to look at them all once."""
+        self._idled.limits(idle="1h")  # nobody types when it is started again
         self._machine.sh(STOPPED)
         logind = Unit(self._machine, "systemd-logind")
         for name, limit in (("logind typing", f"{LIMIT}s"), ("logind idle", "1h")):
