@@ -18,6 +18,7 @@ from pathlib import Path
 
 from .installed import CONSOLE_LATE, LATE, SEC
 from .machine import Machine
+from .metronome import Metronome
 from .terminal import PROMPT, Terminal, Unseen, boottime
 
 LINES = ("x\n",)
@@ -131,6 +132,16 @@ class Visit:
         """How long after the limit it ended; negative: too early."""
         return None if self.closed is None else self.closed - self.last_input - limit
 
+    def in_time(self, limit: int, metronome: Metronome) -> bool:
+        """Whether it ended within the bounds of its kind, where the machine may add what it took at three points of
+        the way: for the key to get in, for what ends the session, and for its client to go."""
+        late = self.late(limit)
+        if late is None:
+            return False
+        into = metronome.late(self.last_input, self.last_input + SEC)
+        out = metronome.late(self.last_input + limit, self.last_input + limit + max(late, 0))
+        return 0 <= late <= self.kind.late + into + 2 * out
+
 
 @dataclass
 class Person:
@@ -162,7 +173,7 @@ class Person:
         with ExitStack() as stack:
             seat = Seat(self, stack)
             last = seat.begin()
-            for _ in range(self.chance.randrange(0, 12)):
+            for _ in range(self.chance.randrange(0, self.chance.choice((12, 40)))):
                 pause = self.chance.uniform(0.05, 1) if self.chance.random() < 0.5 else self.chance.uniform(1, 9)
                 if seat.closed_within(pause) or boottime() - last > self.limit * 95 // 100:
                     break  # early, and the visit tells; or the machine let the person sleep too long
