@@ -33,6 +33,8 @@ from .image import GUEST, RELEASES, USERS, Recipe, image
 from .terminal import Terminal, children, kill
 
 PROJECT = Path(__file__).parents[2]
+#: Has sshd read its configuration, and is back when it listens; a reload is back before, and sessions survive both.
+SSHD_ANEW = "systemctl reset-failed ssh; systemctl restart ssh"
 TOOLS = ("mmdebstrap", "systemd-nspawn", "nsenter", "unshare", "setsid", "ssh-keygen")
 
 # $1 mount point, $2 image, $3 cgroup, $4 machine name, the rest: what to run on the guest's root before it boots.

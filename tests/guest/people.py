@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .installed import CONSOLE_LATE, LATE, SEC
-from .machine import Machine
+from .machine import SSHD_ANEW, Machine
 from .metronome import Metronome
 from .terminal import PROMPT, Terminal, Unseen, boottime
 
@@ -112,11 +112,11 @@ def prepared(machine: Machine) -> Iterator[None]:
     machine.write("/tmp/inject.py", INJECT)
     machine.write("/etc/sudoers.d/people", "ALL ALL=(ALL) NOPASSWD: ALL\n", mode=0o440)
     machine.write("/etc/ssh/sshd_config.d/people.conf", SSHD)
-    machine.run("systemctl", "reload", "ssh")
+    machine.sh(SSHD_ANEW)
     machine.run("systemd-run", "--quiet", "--unit=people-echo", *ECHO)
     yield
     machine.sh("rm /etc/ssh/sshd_config.d/people.conf /etc/sudoers.d/people")
-    machine.run("systemctl", "reload", "ssh")
+    machine.sh(SSHD_ANEW)
     machine.run("systemctl", "stop", "people-echo")
 
 

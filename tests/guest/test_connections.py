@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import pytest
 
 from .installed import LATE, SEC, Installed
-from .machine import Machine, cut, received_at
+from .machine import SSHD_ANEW, Machine, cut, received_at
 from .terminal import Terminal, Unseen, boottime
 from .test_ends import type_until
 
@@ -109,10 +109,10 @@ def server_alive(idled: Installed) -> Iterator[None]:
     """Sshd asks its clients each second whether they are there."""
     drop_in = "/etc/ssh/sshd_config.d/alive.conf"
     idled.machine.write(drop_in, "ClientAliveInterval 1\nClientAliveCountMax 1000\n")
-    idled.machine.run("systemctl", "reload", "ssh")
+    idled.machine.sh(SSHD_ANEW)
     yield
     idled.machine.run("rm", drop_in)
-    idled.machine.run("systemctl", "reload", "ssh")
+    idled.machine.sh(SSHD_ANEW)
 
 
 # Nobody there, but the connection is busy

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from .installed import Installed
-from .machine import Machine
+from .machine import SSHD_ANEW, Machine
 from .pane import pane
 from .terminal import Unseen
 from .test_idlectl import say
@@ -28,7 +28,7 @@ IDLE, ENDED = "2s", 8
 TAKE_OUT = f"sed -i /pam_idled/d {COMMON}"
 TAKE_BOTH_OUT = f"{TAKE_OUT}; sed -i /pam_systemd/d {COMMON}"
 PUT_LAST = f"sed -i '/pam_idled/{{h;d}}; $G' {COMMON}"
-NO_PAM = "echo 'UsePAM no' >/etc/ssh/sshd_config.d/a.conf; systemctl reload ssh"
+NO_PAM = f"echo 'UsePAM no' >/etc/ssh/sshd_config.d/a.conf; {SSHD_ANEW}"
 
 Report = list[dict[str, str]]
 
@@ -42,7 +42,7 @@ def tried(idled: Installed) -> Iterator[Installed]:
     idled.limits(idle=IDLE, absolute="12h")
     yield idled
     machine.sh(f"umount {TIOCSTI}")
-    machine.sh(f"rm -r {PLACES} && cp -a /root/kept/etc / && rm -r /root/kept && systemctl reload ssh")
+    machine.sh(f"rm -r {PLACES} && cp -a /root/kept/etc / && rm -r /root/kept; {SSHD_ANEW}")
 
 
 def doctor(machine: Machine, *arguments: str) -> tuple[int, Report]:
