@@ -15,6 +15,8 @@ SEC = 1_000_000
 LATE = 4 * SEC
 CONSOLE_LATE = 9 * SEC
 ABSOLUTE_LATE = 1 * SEC
+#: A moment as people are told it; on another day (a test may run before midnight) with its date.
+MOMENT = r"(\w{3} \d\d \w{3} )?\d\d:\d\d:\d\d"
 END = 6 * SEC
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 
-from .installed import ABSOLUTE_LATE, CONSOLE_LATE, END, LATE, SEC, Installed, number
+from .installed import ABSOLUTE_LATE, CONSOLE_LATE, END, LATE, MOMENT, SEC, Installed, number
 from .terminal import PROMPT, boottime
 
 
@@ -26,7 +26,7 @@ def test_idle_session_is_warned_and_ended(idled: Installed) -> None:
     with idled.login("alice") as terminal:
         typed = terminal.type("echo here\n")
         warning = terminal.expect(
-            r"idled: this session will be ended in [34] seconds? \(at [0-9:]+\): no input; the idle"
+            rf"idled: this session will be ended in [34] seconds? \(at {MOMENT}\): no input; the idle"
         )
         assert 5 * SEC < terminal.moment(warning) - typed < 6 * SEC + LATE
         terminal.expect("session ended after 10s without input", timeout=20)

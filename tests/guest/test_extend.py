@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .installed import ABSOLUTE_LATE, SEC, Installed, number
+from .installed import ABSOLUTE_LATE, MOMENT, SEC, Installed, number
 from .machine import cut
 from .terminal import boottime
 
@@ -115,7 +115,7 @@ def test_it_ends_exactly_at_the_new_limit_and_the_warning_is_withdrawn(desk: Ins
         terminal.type("idlectl extend\n")
         terminal.expect("Password of alice: ")
         terminal.type("alice\n")
-        terminal.expect(r"idled: this session now ends at [0-9:]+\.")
+        terminal.expect(rf"idled: this session now ends at {MOMENT}\.")
         terminal.expect("its absolute timeout is now 20s")
         terminal.expect("it reaches its time limit of 20s", timeout=20)
         terminal.wait_closed(20)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .installed import SEC, Installed
+from .installed import MOMENT, SEC, Installed
 from .machine import cut
 from .pane import pane
 from .terminal import PROMPT, Terminal
@@ -266,9 +266,7 @@ def test_me_tells_the_person_in_one_line_when_and_why_and_how_to_stay(
         session = looked_at.look("idlectl show")
         explained = looked_at.look("idlectl explain")
         listed = looked_at.look("idlectl")
-    assert re.fullmatch(
-        r"This session ends at \d\d:\d\d:\d\d \(in 5 minutes\) unless you type: idle limit 5min\.", first
-    )
+    assert re.fullmatch(rf"This session ends at {MOMENT} \(in 5 minutes\) unless you type: idle limit 5min\.", first)
     assert re.fullmatch(
         r"At the latest it ends at [\w: ]+\. To move the time limit by up to 1h, 2 times: idlectl extend",
         " ".join(more),
@@ -293,7 +291,7 @@ def test_me_works_through_sudo(idled: Installed, people: dict[str, Terminal]) ->
 def test_the_warning_and_me_are_understood_together(idled: Installed) -> None:
     idled.limits(idle="20s", absolute="1h", warn='["15s"]')
     with idled.login("alice") as alice:
-        alice.expect(r"idled: this session will be ended in 1\d seconds \(at \d\d:\d\d:\d\d\): no input; ", timeout=30)
+        alice.expect(rf"idled: this session will be ended in 1\d seconds \(at {MOMENT}\): no input; ", timeout=30)
         alice.expect("the idle limit is 20s. Press a key to stay.")
         said = say(alice, "idlectl me")
         assert re.search(
@@ -306,7 +304,7 @@ def test_a_session_that_only_time_ends_is_told_so(idled: Installed) -> None:
     idled.limits(absolute="1h")
     with idled.login("alice") as alice:
         said = say(alice, "idlectl me")
-    assert re.search(r"This session ends at \d\d:\d\d:\d\d \(in 60 minutes\), active or not: time limit 1h\.", said)
+    assert re.search(rf"This session ends at {MOMENT} \(in 60 minutes\), active or not:\s+time\s+limit\s+1h\.", said)
 
 
 def test_a_person_extends_the_own_session_with_the_password(idled: Installed, people: dict[str, Terminal]) -> None:
