@@ -17,8 +17,8 @@ from hypothesis import settings
 settings.register_profile("patient", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("patient")
 
-# What people read is in local time, which is the same for every developer here.
-os.environ["TZ"] = "UTC"
+# What people read is in local time. Here it is noon when the tests begin, so that what was an hour ago was today.
+os.environ["TZ"] = f"NOON{time.gmtime().tm_hour - 12:+d}"
 time.tzset()
 
 # A process that was told to end may need a moment; one that was forgotten does not use it.

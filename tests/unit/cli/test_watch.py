@@ -20,7 +20,8 @@ from idled.core.span import SEC
 from ...guest.terminal import Terminal, children
 from .conftest import IDLECTL, ROOT, Fake, idlectl, session
 
-ENVIRONMENT = {"LANG": "C.UTF-8", "TERM": "xterm-256color", "PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
+ENVIRONMENT = {"LANG": "C.UTF-8", "TERM": "xterm-256color", "PYTHONPATH": str(ROOT)}
+ENVIRONMENT |= {name: os.environ[name] for name in ("PATH", "TZ")}
 ALT_SCREEN, NO_ALT_SCREEN = "\x1b[?1049h", "\x1b[?1049l"
 
 
