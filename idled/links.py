@@ -2,7 +2,7 @@
 """Which TCP connections a process holds.
 
 The kernel lists those of the whole machine only. So that thousands of sessions can be found at once, a list is used
-for a second; who holds none of those in it came later, and a new one is read.
+for a second. Who began after it was read came with a connection that may not be in it: there a new one is read.
 """
 
 from typing import Final
@@ -20,14 +20,10 @@ class Links:
         self._listed: dict[int, str] = {}
         self._read_at: Usec = -_FRESH
 
-    def of(self, pid: int) -> list[str]:
-        """Those that a process holds; needs CAP_SYS_PTRACE where it is somebody else's."""
-        held = procfs.sockets_held(pid)
-        found = self._among(held) if clock.now() - self._read_at < _FRESH else []
-        if held and not found:
-            self._listed, self._read_at = procfs.tcp_connections(), clock.now()
-            found = self._among(held)
-        return found
-
-    def _among(self, held: set[int]) -> list[str]:
+    def of(self, process: procfs.Process) -> list[str]:
+        """Those that a process began with and holds; needs CAP_SYS_PTRACE where it is somebody else's."""
+        held = procfs.sockets_held(process.pid)
+        began = (process.start + 1) * procfs.TICK
+        if held and self._read_at < max(began, clock.now() - _FRESH):
+            self._read_at, self._listed = clock.now(), procfs.tcp_connections()
         return [self._listed[inode] for inode in sorted(held) if inode in self._listed]

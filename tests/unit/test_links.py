@@ -23,6 +23,7 @@ link, _ = listener.accept()
 print("accepted", flush=True)
 time.sleep(1000)
 """
+WAITS = 'print("up", flush=True)\ntime.sleep(1000)\n'
 
 
 @dataclass
@@ -49,17 +50,23 @@ def connection(address: str = "127.0.0.1") -> Iterator[Pair]:
 
 
 @contextmanager
-def served() -> Iterator[tuple[int, str]]:
-    """A process that holds the server's side of a connection; its pid, and the connection's name."""
+def served() -> Iterator[tuple[procfs.Process, str]]:
+    """A process that holds the server's side of a connection, and the connection's name."""
     with Child(python(SERVER)) as server, socket.create_connection(("127.0.0.1", int(server.said))) as client:
         assert server.line() == "accepted"
-        yield server.pid, Pair(client, client).name
+        yield process(server.pid), Pair(client, client).name
+
+
+def process(pid: int) -> procfs.Process:
+    found = procfs.process(pid)
+    assert found is not None
+    return found
 
 
 def own(links: Links, pair: Pair) -> list[str]:
     """Those of this process among both ends of a connection."""
     both = {pair.name, " ".join([*pair.name.split()[2:], *pair.name.split()[:2]])}
-    return [name for name in links.of(os.getpid()) if name in both]
+    return [name for name in links.of(process(os.getpid())) if name in both]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "::1"])
@@ -88,22 +95,37 @@ def test_who_came_after_the_list_was_read_is_found_all_the_same() -> None:
 
 
 def test_of_a_process_that_is_gone_there_are_none() -> None:
-    with served() as (pid, _):
+    with served() as (server, _):
         pass
-    assert Links().of(pid) == []
+    assert Links().of(server) == []
 
 
-def test_many_that_are_found_at_once_cost_one_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[dict[int, str]] = []
+@pytest.fixture
+def lists(monkeypatch: pytest.MonkeyPatch) -> list[dict[int, str]]:
+    """Every list of the kernel's that was read."""
+    read, procfs_list = list[dict[int, str]](), procfs.tcp_connections
 
     def listed() -> dict[int, str]:
         read.append(procfs_list())
         return read[-1]
 
-    procfs_list = procfs.tcp_connections
     monkeypatch.setattr(procfs, "tcp_connections", listed)
+    return read
+
+
+def test_many_that_are_found_at_once_cost_one_list(lists: list[dict[int, str]]) -> None:
     links = Links()
     with ExitStack() as stack:
         servers = [stack.enter_context(served()) for _ in range(5)]
-        assert [links.of(pid) for pid, _ in servers] == [[name] for _, name in servers]
-    assert len(read) == 1
+        assert [links.of(server) for server, _ in servers] == [[name] for _, name in servers]
+    assert len(lists) == 1
+
+
+def test_many_that_have_none_cost_one_list(lists: list[dict[int, str]]) -> None:
+    links = Links()
+    with ExitStack() as stack:
+        others = [
+            stack.enter_context(Child(python("import socket\nhas = socket.socket()\n" + WAITS))) for _ in range(5)
+        ]
+        assert [links.of(process(other.pid)) for other in others] == [[]] * 5
+    assert len(lists) == 1
