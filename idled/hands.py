@@ -21,7 +21,7 @@ from .evidence import foreground
 from .evidence import terminals as evidence
 from .evidence.connections import Connections
 from .journal import Journal
-from .members import Handle, leader, outer_terminals, terminals
+from .members import Handle, leader, members, outer_terminals, terminals, terminals_among
 from .sources import mosh
 from .sources.logind import Logind
 from .sources.registry import Registry
@@ -105,10 +105,10 @@ class Hands:
 
     def _look_at(self, handle: Handle) -> Look:
         limits = self.engine.limits(handle.session.id)
-        outer = outer_terminals(handle)
+        processes, outer = members(handle), outer_terminals(handle)
         return Look(
-            terminals=evidence.look(terminals(handle, outer), handle.session.uid, outer),
-            connection=None if mosh.serves(handle) else self._connection(handle),
+            terminals=evidence.look(terminals_among(handle, processes, outer), handle.session.uid, outer),
+            connection=None if mosh.serves(processes) else self._connection(handle),
             holder=foreground.holder(handle, limits.hold_while) if limits and limits.hold_while else "",
             at=clock.now(),
             offset=clock.offset(),

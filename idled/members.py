@@ -8,7 +8,7 @@ has no audit session is lost there.
 """
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -49,7 +49,7 @@ def connected(handle: Handle, links: Links) -> Handle:
     first = leader(handle.session) if handle.session.service in SSH and not handle.connection else None
     if first is None:
         return handle
-    found = links.of(first.pid)
+    found = links.of(first)
     return replace(handle, connection=found[0]) if len(found) == 1 else handle
 
 
@@ -148,14 +148,17 @@ def outer_terminals(handle: Handle) -> set[int]:
     return procfs.ptys_held(handle.session.id.pid) if handle.connection and leader(handle.session) else set()
 
 
-def terminals(handle: Handle, outer: Collection[int] | None = None) -> dict[int, str]:
-    """Name by device number of every terminal that a process of the session has, owned by its person or not.
+def terminals(handle: Handle) -> dict[int, str]:
+    """Name by device number of all terminals of the session."""
+    return terminals_among(handle, members(handle), outer_terminals(handle))
 
-    And of the `outer` ones (looked for here if not given): a user may have all of what runs on one of them moved to the
-    own user manager.
+
+def terminals_among(handle: Handle, processes: Iterable[Process], outer: Iterable[int]) -> dict[int, str]:
+    """Name by device number of every terminal that one of the session's `processes` has, owned by its person or not.
+
+    And of the `outer` ones: a user may have all of what runs on one of them moved to the own user manager.
     """
-    outer = outer_terminals(handle) if outer is None else outer
-    devices = {process.tty for process in members(handle) if process.tty} | set(outer)
+    devices = {process.tty for process in processes if process.tty} | set(outer)
     named = {device: terminal_name(device) for device in devices}
     found = {device: name for device, name in named.items() if name}
     login = device_of(handle.session.tty)

@@ -9,9 +9,11 @@ dropped and said; the session is then found again as any other.
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
+from enum import Enum
 from functools import cache
 from pathlib import Path
+from sys import intern
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -35,7 +37,7 @@ class State:
         """Write one session down."""
         path = self._path(memory.session.id)
         new = path.with_suffix(".new")
-        new.write_text(json.dumps(_to_json(memory, handle)))
+        new.write_text(_to_json(memory, handle))
         new.replace(path)
 
     def forget(self, session: SessionId) -> None:
@@ -65,15 +67,18 @@ class State:
         return self._folder / f"{session}.json"
 
 
-def _to_json(memory: Memory, handle: Handle) -> dict[str, Any]:
-    data = asdict(memory)
-    data["session"]["groups"] = sorted(memory.session.groups)
-    if memory.ending is not None:
-        data["ending"]["reason"] = memory.ending.reason.value
-    data["cgroup"] = None if handle.cgroup is None else str(handle.cgroup)
-    data["scope"] = handle.scope
-    data["connection"] = handle.connection
-    return data
+def _to_json(memory: Memory, handle: Handle) -> str:
+    where = {"cgroup": handle.cgroup, "scope": handle.scope, "connection": handle.connection}
+    return json.dumps(_plain(memory) | where, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has in place of one of ours."""
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, frozenset):
+        return sorted(value)
+    return value.value if isinstance(value, Enum) else str(value)  # and a path
 
 
 def _from_json(data: dict[str, Any]) -> tuple[Memory, Handle]:
@@ -94,8 +99,11 @@ def _from_json(data: dict[str, Any]) -> tuple[Memory, Handle]:
 
 
 def _made(kind: Callable[..., _T], data: dict[str, Any]) -> _T:
-    """One of a kind whose fields are what its annotations say; TypeError where they are not."""
-    made = kind(**data)
+    """One of a kind whose fields are what its annotations say; TypeError where they are not.
+
+    Thousands of sessions have texts in common, like the boot, and share them.
+    """
+    made = kind(**{name: intern(value) if type(value) is str else value for name, value in dict(data).items()})
     for name, kinds in _kinds(kind).items():
         value = getattr(made, name)
         if not isinstance(value, kinds) or (type(value) is bool and bool not in kinds):

@@ -106,6 +106,7 @@ class Engine:
 
     def _restored(self, event: Restored, now: Usec) -> None:
         watch = self._take_in(event.memory)
+        watch.written = event.memory
         self._set_limits(watch, now)
         if watch.memory.ending is None:
             self._look(watch)

@@ -97,16 +97,17 @@ class Policy:
     mode: Mode = Mode.OBSERVE
     access: Access = Access()
     rules: tuple[Rule, ...] = ()
+    _made: dict[tuple[bool, ...], Limits] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def limits(self, session: Session, terminals: Terminals) -> Limits:
-        """The limits of a session, each value with the rule it came from."""
-        values: dict[str, Any] = {}
-        origin: dict[str, str] = {}
-        for asked in self.ask(session, terminals):
-            for key in asked.gives:
-                values[key] = asked.rule.values[key]
-                origin[key] = asked.rule.name
-        return Limits(**values, origin=origin)
+        """The limits of a session, each value with the rule it came from; one object for all that match alike."""
+        matched = tuple(rule.missed(session, terminals) is None for rule in self.rules)
+        if matched not in self._made:
+            rules = [rule for rule, matches in zip(self.rules, matched, strict=True) if matches]
+            values = {key: (value, rule.name) for rule in reversed(rules) for key, value in rule.values.items()}
+            origin = {key: name for key, (_, name) in values.items()}
+            self._made[matched] = Limits(**{key: value for key, (value, _) in values.items()}, origin=origin)
+        return self._made[matched]
 
     def ask(self, session: Session, terminals: Terminals) -> Iterator[Asked]:
         """What each rule says about a session, in the order in which they are asked."""

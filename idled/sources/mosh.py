@@ -9,13 +9,14 @@ A server is told by the file it runs (`procfs.program`), and whose session it is
 neither. Without logind there is no such cgroup, and what outlives its leader is not seen.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from .. import procfs
 from ..core.model import SessionId
-from ..members import Handle, members
+from ..members import Handle
 
 #: Stands in place of the PAM service that opened the session.
 SERVICE: Final = "mosh"
@@ -40,9 +41,9 @@ def server_of(uid: int, scope: str) -> procfs.Process | None:
     return None if folder is None else _server(folder)
 
 
-def serves(handle: Handle) -> bool:
-    """Whether a mosh-server runs in the session, so that what is typed need not come by its connection."""
-    return any(_is_server(process.pid) for process in members(handle))
+def serves(processes: Iterable[procfs.Process]) -> bool:
+    """Whether a mosh-server is among a session's, so that what is typed need not come by its connection."""
+    return any(_is_server(process.pid) for process in processes)
 
 
 def _folder(uid: int, scope: str) -> Path | None:
@@ -60,4 +61,5 @@ def _server(folder: Path) -> procfs.Process | None:
 
 
 def _is_server(pid: int) -> bool:
-    return procfs.program(pid) in _FILES
+    link = procfs.executable(pid) or ""  # cheap, and right of all but those that pretend
+    return link.removesuffix(" (deleted)") in _FILES and procfs.program(pid) in _FILES

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from idled import procfs
-from idled.members import Handle
+from idled.members import Handle, members
 from idled.sources import mosh
 from tests.terminal.bench import NOBODY, Cgroup, Child, handle_of, is_root, shell, until
 
@@ -102,9 +102,9 @@ def test_the_one_that_holds_a_terminal_goes_before_an_older_one(scope: Path, ser
 def test_a_server_in_a_session_whose_leader_is_there(scope: Path, server: Path) -> None:
     with Child(shell("echo"), cgroup=scope) as leader:
         handle = handle_of(leader.process, cgroup=scope, uid=NOBODY)
-        assert not mosh.serves(handle)
+        assert not mosh.serves(members(handle))
         with running(server, scope):
-            assert mosh.serves(handle)
+            assert mosh.serves(members(handle))
 
 
 def test_a_server_that_was_upgraded_is_one_still(scope: Path, server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
