@@ -2,8 +2,9 @@
 """Which files make up the configuration, and reading them without trusting them.
 
 The main file, then the drop-ins by systemd's rules: files of the same name override each other (/etc over /run over
-/usr/lib), all sorted by name; a link to /dev/null hides one. A file is opened once and judged by what was opened: it
-must be a regular file of root (or of whoever runs this), which neither group nor others may write.
+/usr/lib), all sorted by name; a link to /dev/null hides one, and none begins with a dot, as an editor's own do. A file
+is opened once and judged by what was opened: it must be a regular file of root (or of whoever runs this), which neither
+group nor others may write.
 """
 
 import os
@@ -38,7 +39,7 @@ def drop_ins(main: Path) -> list[Path]:
     folders = _DROP_INS if main == MAIN else (main.parent / "conf.d",)
     by_name: dict[str, Path] = {}
     for folder in reversed(folders):
-        by_name |= {path.name: path for path in folder.glob("*.toml")}
+        by_name |= {path.name: path for path in folder.glob("[!.]*.toml")}
     return [path for _, path in sorted(by_name.items()) if not _hidden(path)]
 
 

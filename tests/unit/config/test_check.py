@@ -3,14 +3,19 @@
 
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
+
+from idled.config.describe import check
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMANDS = [
     pytest.param(["idled", "--check", "--config"], id="idled"),
     pytest.param(["idled.cli.main", "check"], id="idlectl"),
+    pytest.param([], id="within this process"),
 ]
 POLICY = """
 mode = "enforce"
@@ -45,6 +50,11 @@ defaults:
 
 
 def run(command: list[str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    if not command:
+        out, err = StringIO(), StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            code = check(Path(arguments[0]))
+        return subprocess.CompletedProcess((), code, out.getvalue(), err.getvalue())
     call = [sys.executable, "-m", *command, *arguments]
     return subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=20, check=False)
 

@@ -102,6 +102,7 @@ def folders(main: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
         (["etc/a.toml", "lib/a.toml -> /dev/null"], ["etc/a.toml"]),
         (["lib/a.toml", "run/a.toml -> /dev/null", "etc/b.toml"], ["etc/b.toml"]),
         (["etc/a.toml.bak", "etc/a.conf", "etc/README"], []),
+        (["etc/.a.toml", "etc/.toml", "etc/.#b.toml -> you@here.77", "etc/b.toml"], ["etc/b.toml"]),  # being edited
     ],
 )
 def test_drop_ins_follow_systemd(main: Path, folders: dict[str, Path], there: list[str], expected: list[str]) -> None:

@@ -87,7 +87,8 @@ def test_a_state_folder_that_cannot_be_written_is_said_and_no_more(main: Path) -
     policy, records = store(main).start()
     assert policy.mode is Mode.ENFORCE
     assert [record.kind for record in records] == [Kind.TROUBLE, Kind.CONFIG_LOADED]
-    assert "no copy of the policy could be kept" in records[0].note
+    kept = main.parent / "state" / "last-good.json"
+    assert records[0].note == f"{kept}: File exists: no copy of the policy could be kept, ignoring"
 
 
 def test_a_broken_policy_is_never_kept_nor_half_of_one(main: Path) -> None:
@@ -97,3 +98,41 @@ def test_a_broken_policy_is_never_kept_nor_half_of_one(main: Path) -> None:
     running.reload()
     (kept,) = json.loads((main.parent / "state" / "last-good.json").read_text())
     assert kept["text"] == GOOD
+
+
+def test_which_files_are_in_force_and_what_is_wrong_with_those_that_are_not(main: Path) -> None:
+    drop_in = main.parent / "conf.d" / "a.toml"
+    drop_in.parent.mkdir()
+    drop_in.write_text("[[rule]]\nname = 'none'\n")
+    running = store(main)
+    _, records = running.start()
+    both = (str(main), str(drop_in))
+    assert (running.files, running.problems) == (both, ())
+    assert running.warnings == (f"{drop_in}: rule[1]: sets nothing",)
+    assert records[-1].note == f"enforce mode, 1 rule, from {main}, {drop_in}"
+    main.write_text(BROKEN)
+    running.reload()
+    assert (running.files, running.problems[1:]) == (
+        both,
+        (f'{main}: mode: found 1, expected one of "observe", "enforce"',),
+    )
+    again = store(main)
+    again.start()
+    assert again.files == (str(main.parent / "state" / "last-good.json"),)
+    main.write_text(GOOD)
+    running.reload()
+    assert running.problems == ()
+
+
+def test_the_copy_is_kept_where_only_root_can_read_it(main: Path) -> None:
+    folder = main.parent / "var" / "state"
+    Store(main, folder, observe=False).start()
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_every_good_policy_replaces_the_copy(main: Path) -> None:
+    store(main).start()
+    main.write_text(GOOD.replace("7min", "8min"))
+    assert [record.kind for record in store(main).start()[1]] == [Kind.CONFIG_LOADED]
+    main.write_text(BROKEN)
+    assert store(main).start()[0].rules[-1].values == {"idle_timeout": 8 * MIN}
