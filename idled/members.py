@@ -29,6 +29,7 @@ class Handle:
     session: Session
     scope: str = ""  # the unit that logind made for it
     cgroup: Path | None = None  # the folder of that unit, once the leader was seen in it
+    inode: int = 0  # of that folder; no other has it, also where logind gives a name again after it was restarted
     connection: str = ""  # SSH_CONNECTION: client address and port, server address and port
 
 
@@ -38,7 +39,15 @@ def located(handle: Handle) -> Handle:
         return handle
     name = procfs.cgroup(handle.session.id.pid) or ""
     inside = name.endswith(f"/{handle.scope}") and leader(handle.session) is not None
-    return replace(handle, cgroup=procfs.cgroup_path(name)) if inside else handle
+    folder = procfs.cgroup_path(name) if inside else None
+    return handle if folder is None else replace(handle, cgroup=folder, inode=procfs.inode(folder))
+
+
+def left_behind(handle: Handle) -> Handle:
+    """The handle when its leader has gone unseen: what logind calls by its name may be another session by now."""
+    if handle.cgroup is None or procfs.inode(handle.cgroup) == handle.inode:
+        return handle
+    return replace(handle, session=replace(handle.session, logind=""), scope="", cgroup=None)
 
 
 def connected(handle: Handle, links: Links) -> Handle:

@@ -24,7 +24,8 @@ A bound is never too early and only grows. What needs two kinds of evidence at o
    stamps. Where no delivered bytes must agree it counts only three times in a session; and a session where one was
    seen is looked at every few seconds too.
 7. What cannot be read is taken for activity until the present look where it was readable before. So is a terminal
-   that is gone: its last input was perhaps how it was closed.
+   that is gone: its last input was perhaps how it was closed. But /proc may leave out what is there, so a look that
+   lacks something is taken again first (`timing`, T13).
 8. A sign without bytes can be the reading of what was typed before; a second one, or a doubtful one, is forged.
 9. While a program that the policy names (``hold_while``) is in the foreground of a terminal, the session is *held*: as
    active as it can be, and looked at every few seconds, so that its idle time counts from when it was let go.
@@ -150,6 +151,14 @@ def first_trace(opened_at: Usec) -> Trace:
         bytes_until=opened_at,
         traffic_until=opened_at,
     )
+
+
+def lacks(trace: Trace, look: Look) -> bool:
+    """Whether a terminal is not to be seen that was at the look before, or the bytes of the connection are not (7)."""
+    was, now = trace.connection, look.connection
+    uncounted = was is not None and was.counted is not None and (now is None or now.counted != was.counted)
+    seen = {terminal.device for terminal in look.terminals}
+    return uncounted or any(terminal.device not in seen for terminal in trace.terminals)
 
 
 def follow(

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from . import timing
-from .activity import Look, follow
+from .activity import Look, follow, lacks
 from .events import (
     Action,
     Closed,
@@ -164,18 +164,21 @@ class Engine:
         self._schedule(watch)
 
     def _put_off(self, watch: Watch, look: Look | None, now: Usec) -> bool:
-        """Whether the look is to be taken again because it, or that at where it may be fed from, was amid (T13).
+        """Whether the look is to be taken again because it, or that at where it may be fed from, was not clear (T13).
 
         The first one never is: nothing can be compared with it, and until there is one nobody knows the clock's offset.
         """
         amid = look is not None and look.connection is not None and look.connection.moving
+        lacking = look is not None and lacks(watch.memory.trace, look)
         fed = watch.memory.trace.inner and any(other.put_off for other in self._watches.liveliest_others(watch))
+        unclear = amid or fed or (lacking and not watch.lacking)
         first, enough = watch.memory.trace.offset is None, watch.put_off == len(timing.PUT_OFF)
-        if not (amid or fed) or first or enough or self._is_over(watch, now):
-            watch.put_off = 0
+        if not unclear or first or enough or self._is_over(watch, now):
+            watch.put_off, watch.lacking = 0, lacking
             return False
+        again, over_at = now + timing.PUT_OFF[watch.put_off], self._over_at(watch)
         self._schedule(watch)
-        self._watches.schedule(watch, now + timing.PUT_OFF[watch.put_off])
+        self._watches.schedule(watch, again if over_at is None else min(again, over_at))
         watch.put_off += 1
         return True
 
@@ -327,10 +330,15 @@ class Engine:
         track = watch.memory.track(request.limit)
         return refusal(request, watch.limits, track.grants, room_left(watch.session, watch.limits, track.extra))
 
+    def _over_at(self, watch: Watch) -> Usec | None:
+        """When its absolute timeout ends it, if nothing else does."""
+        due = timing.due_at(watch.memory, watch.limits, Reason.ABSOLUTE, watch.observed)
+        return due if self.policy.mode is Mode.ENFORCE else None
+
     def _is_over(self, watch: Watch, now: Usec) -> bool:
         """Whether its absolute timeout has come, noticed or not."""
-        due = timing.due_at(watch.memory, watch.limits, Reason.ABSOLUTE, watch.observed)
-        return self.policy.mode is Mode.ENFORCE and due is not None and due <= now
+        over_at = self._over_at(watch)
+        return over_at is not None and over_at <= now
 
     def _extension_asked(self, event: ExtensionAsked, now: Usec) -> None:
         watch, request = self._watches.get(event.id), event.request
@@ -344,8 +352,8 @@ class Engine:
         track = watch.memory.track(request.limit)
         grants = track.grants + (not request.privileged)
         self._track(watch, request.limit, extra=track.extra + request.by, grants=grants, noted=False)
-        self._schedule(watch)  # written down before it is told
-        self._record(Kind.EXTENDED, watch, now, **story, note=request.note)
+        self._record(Kind.EXTENDED, watch, now, **story, note=request.note)  # first: none is without its record
+        self._schedule(watch)
         self._look(watch)
 
     # What comes from outside of any session

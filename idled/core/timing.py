@@ -21,8 +21,9 @@ T11. A session whose evidence is blurred (see ``activity``, wary) is looked at e
     So is one that is held by a program of ``hold_while`` (see ``activity``, 9): there the idle timeout waits.
 T12. An end begins with SIGHUP; what is left ``kill_after`` later gets SIGKILL, again each second until nothing is
     left; after 10 s of that the failure is recorded and tried again every 5 s, for ever.
-T13. A look that finds the two sshd of a connection in the midst of something is taken again 10 ms later, then after
-    twice as long, five times at most. The first look is not, and an absolute timeout that has come does not wait.
+T13. A look that finds the two sshd of a connection in the midst of something, or lacks what the one before showed
+    (see ``activity``, lacks), is taken again 10 ms later, then after twice as long, five times at most. The first look
+    is not, nor is one that lacks something yet again; and the absolute timeout waits for none.
 """
 
 from dataclasses import dataclass, replace
@@ -37,7 +38,7 @@ LIMITED: Final = (Reason.IDLE, Reason.ABSOLUTE)
 WARNED_LOOK: Final = SEC
 UNOBSERVED_LOOK: Final = MIN
 WARY_LOOK: Final = 3 * SEC
-#: How long looks that find a connection in the midst of something are put off, one after the other.
+#: How long looks that are not clear are put off, one after the other.
 PUT_OFF: Final = (10 * MSEC, 20 * MSEC, 40 * MSEC, 80 * MSEC, 160 * MSEC)
 FIRST_LOOK: Final = SEC
 YOUNG: Final = MIN
@@ -101,11 +102,11 @@ def moments(memory: Memory, limits: Limits, mode: Mode, observed: bool, now: Use
         pending = [lead for lead in leads if track.warned is None or lead < track.warned]
         passed = min((lead for lead in pending if due - lead <= now), default=None)
         pending = [lead for lead in pending if due - lead > now or lead == passed]
-        found += [Moment(at=max(due - lead, now), reason=reason, lead=lead) for lead in pending if due > now]
+        found += [Moment(at=max(due - lead, now), reason=reason, lead=lead) for lead in pending]
     end = min((moment.at for moment in found if not moment.lead), default=0)
     ends = [moment for moment in found if not moment.lead and moment.at == end]
     warnings = [moment for moment in found if moment.at < end]
-    return sorted(warnings, key=lambda moment: (moment.at, -moment.lead)) + ends[:1]
+    return sorted(warnings, key=lambda moment: moment.at) + ends[:1]
 
 
 def next_at(memory: Memory, limits: Limits, mode: Mode, observed: bool) -> Usec | None:

@@ -18,7 +18,8 @@ class Watch:
     limits: Limits
     observed: bool = False
     looking: bool = False
-    put_off: int = 0  # looks in a row that showed a connection in the midst of something
+    put_off: int = 0  # looks in a row that were not clear
+    lacking: bool = False  # the last look showed less than one before, however often it was taken
     next_at: Usec | None = None
     survivors: tuple[str, ...] = ()
     written: Memory | None = None  # what a restarted daemon would know

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Where the processes of all sessions are: by identity and by cgroup, each found at once however many there are."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..core.model import SessionId
@@ -18,6 +18,9 @@ class Handles:
 
     def __contains__(self, session: SessionId) -> bool:
         return session in self._all
+
+    def __iter__(self) -> Iterator[Handle]:
+        return iter(list(self._all.values()))
 
     def known(self, session: SessionId) -> Handle | None:
         """What is known of it; None when it is over."""

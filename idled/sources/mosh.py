@@ -28,11 +28,11 @@ def heir(handle: Handle) -> Handle | None:
     """The same session led by its mosh-server, now that its leader is gone; None when it is over."""
     folder = handle.cgroup or _folder(handle.session.uid, handle.scope)
     server = None if folder is None else _server(folder)
-    if server is None:
+    if folder is None or server is None:
         return None
     id = SessionId(handle.session.id.boot, server.pid, server.start)
     session = replace(handle.session, id=id, service=SERVICE, tty="")
-    return Handle(session=session, scope=handle.scope, cgroup=folder)
+    return Handle(session=session, scope=handle.scope, cgroup=folder, inode=procfs.inode(folder))
 
 
 def server_of(uid: int, scope: str) -> procfs.Process | None:

@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 from .. import procfs
 from ..core.model import Session, SessionId
 from ..links import Links
-from ..members import Handle, connected
+from ..members import Handle, connected, left_behind
 from ..words import clean
 from . import mosh
 from .handles import Handles
@@ -76,8 +76,9 @@ class Registry:
 
     def adopt(self, handle: Handle) -> bool:
         """Take a session over from the daemon before this one; False when its leader is gone."""
-        self._handles.put(handle)
-        return self._watch(handle.session.id)
+        alive = self._watch(handle.session.id)
+        self._handles.put(handle if alive else left_behind(handle))
+        return alive
 
     def drop(self, session: SessionId) -> None:
         """It is over, unless somebody stays in it by mosh."""
@@ -118,11 +119,10 @@ class Registry:
         return None if found is None else clean(found.pw_name)
 
     async def _ask(self, function: Callable[[_Key], _Entry], key: _Key) -> _Entry | None:
-        found = asyncio.get_running_loop().run_in_executor(self._nss, function, key)
         try:
             async with asyncio.timeout(_NSS_PATIENCE):
-                return await found
-        except (KeyError, ValueError, TimeoutError):
+                return await asyncio.get_running_loop().run_in_executor(self._nss, function, key)
+        except (KeyError, ValueError, OSError, RuntimeError):  # the last where all pids are taken: there is no thread
             return None
 
     async def groups_again(self) -> None:
@@ -134,14 +134,15 @@ class Registry:
                     self._handles.put(handle)
                     self._opened(handle.session, False)
 
+    def connections_again(self) -> None:
+        """Look again for the connections of SSH sessions where none was found."""
+        for handle in self._handles:
+            if (again := connected(handle, self._links)) is not handle:
+                self._handles.put(again)
+
     async def groups_of(self, user: str) -> frozenset[str] | None:
         """All groups of a user by NSS; None when there is no such user, or NSS does not answer in time."""
-        found = asyncio.get_running_loop().run_in_executor(self._nss, groups_of, user)
-        try:
-            async with asyncio.timeout(_NSS_PATIENCE):
-                return await found
-        except (TimeoutError, OSError):
-            return None
+        return await self._ask(groups_of, user)
 
     async def _with_groups(self, handle: Handle) -> Handle:
         session = handle.session
@@ -203,6 +204,7 @@ def _merge(known: Handle | None, new: Sighting, id: SessionId, *, groups: frozen
         session=session,
         scope=known.scope or clean(new.scope),
         cgroup=known.cgroup,
+        inode=known.inode,
         connection=known.connection or new.connection,
     )
 

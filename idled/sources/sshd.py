@@ -76,7 +76,11 @@ def _opened_by(leader: procfs.Process, uid: int) -> Usec | None:
 
 
 def _opened_by_root(leader: procfs.Process) -> Usec | None:
-    """When the oldest thing that root has there began, or else now; None when it is itself what a session began."""
-    if _TITLE.match(procfs.title(leader.ppid)) and _is_sshd_of_root(leader.ppid):
+    """When the oldest thing that root has there began, or else now; None when it is itself what a session began.
+
+    Also where that cannot be told just now: no scan may take such a one for a session.
+    """
+    above = procfs.title(leader.ppid)
+    if _TITLE.match(above) or (leader.ppid and not above):
         return None  # internal-sftp, or a child on its way to be a shell
     return min((child.start * procfs.TICK for child in procfs.children(leader.pid)), default=clock.now())

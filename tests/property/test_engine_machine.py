@@ -95,6 +95,12 @@ class Machine(RuleBasedStateMachine):
         if login is not None:
             self.world.rekey(login, amid)
 
+    @rule(who=WHO, what=st.sampled_from(["terminals", "connection", "counters"]), looks=st.integers(1, 5))
+    def miss(self, who: int, what: str, looks: int) -> None:
+        login = self.pick(who)
+        if login is not None:
+            self.world.miss(login, what, looks)
+
     @rule(who=WHO, by=TOUCHES)
     def forge(self, who: int, by: Usec | None) -> None:
         login = self.pick(who, forger=True)

@@ -6,7 +6,7 @@ here is taken from the engine's own rules; the bounds it claims are written out 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from idled.core.activity import ConnectionLook, Look
 from idled.core.engine import Engine
@@ -44,8 +44,8 @@ TICK = 10 * MSEC
 JIFFY = 4 * MSEC
 #: Of its own doubts about a console (`activity`, rule 6) the engine believes this many.
 DOUBTS = 3
-#: While the two sshd of a connection talk to each other, looks are put off no longer than this in all.
-AMID = 310 * MSEC
+#: Looks that are not clear are taken again so often at most, and put off no longer than this in all.
+AGAIN, AMID = 5, 310 * MSEC
 #: Fewer bytes than these may be keys that a terminal takes for itself.
 FEW = 5
 EPOCH = 1_790_000_000 * SEC
@@ -136,7 +136,7 @@ class Wire:
         self.move(now, delivered=115, issued=92, wire=2_500)
         self.asked += 115
         self.answered += 92
-        self.amid = 0 if self.was_amid else amid
+        self.amid = amid
 
     def look(self, now: Usec) -> ConnectionLook:
         """The kernel tells in jiffies how long ago it was."""
@@ -183,9 +183,14 @@ class Login:
     pretended_at: Usec = 0  # the last look at what had to be taken for input: a forgery, or what still waits
     doubts: int = 0
     loose_at: Usec = -1  # when a terminal last showed what was no input, or input without a moment
-    rekeyed: bool = False
     unseen: bool = True  # no look was taken yet
-    amid: bool = False  # the last look is to be taken again: it fell in the midst of a rekey
+    unclear: bool = False  # something happened for which looks are taken again
+    missed: int = 0  # so many looks yet do not find what is there,
+    missing: str = ""  # which is this
+    lost: bool = False  # a terminal that was seen was closed since
+    lacked: bool = False  # the last look that counted found less than one before
+    amid: bool = False  # the last look is to be taken again: it fell in the midst of a rekey, or found less
+    again: int = 0  # so many in a row were
     stray: bool = False  # a terminal showed what may have been typed in another session of the user
     # what the engine said
     in_force: dict[Reason, Usec | None] = field(default_factory=dict)
@@ -308,16 +313,33 @@ class World:
             yield Gone(id=login.id)
 
     def _look(self, login: Login) -> Look:
-        connection = login.wire.look(self.now) if login.wire else None
-        login.amid = connection is not None and connection.moving and not login.unseen
-        if not login.amid:
-            self._see(login)
-        return Look(
+        look = Look(
             at=self.now,
             offset=self.offset,
             terminals=tuple(pty.look() for pty in login.ptys),
-            connection=connection,
+            connection=login.wire.look(self.now) if login.wire else None,
         )
+        found = self._found(login, look)
+        moving, lacking = look.connection is not None and look.connection.moving, login.lost or found != look
+        unclear = moving or (lacking and not login.lacked)
+        login.amid = unclear and not login.unseen and login.again < AGAIN
+        login.again = login.again + 1 if login.amid else 0
+        if not login.amid:
+            login.lacked, login.lost = lacking, False
+            self._see(login)
+        return found
+
+    def _found(self, login: Login, look: Look) -> Look:
+        """What is read of /proc, which may leave out what is there."""
+        if not login.missed or login.unseen:
+            return look
+        login.missed -= 1
+        if login.missing == "terminals":
+            new = {pty.device for pty in login.ptys if pty.unseen}
+            return replace(look, terminals=tuple(terminal for terminal in look.terminals if terminal.device in new))
+        if login.missing == "connection" or look.connection is None:
+            return replace(look, connection=None)
+        return replace(look, connection=replace(look.connection, counted=None, delivered=None, issued=None))
 
     def _see(self, login: Login) -> None:
         """A look that counts tells all that happened since the last one."""
@@ -372,8 +394,11 @@ class World:
             if login.stray:
                 others = [other for other in self.logins.values() if other.session.uid == login.session.uid]
                 due = max(due, *(self._last_activity(other) + timeout for other in others))
-        put_off = AMID if reason is Reason.IDLE and (login.rekeyed or login.stray) else 0
-        return max(due, login.respite.get(reason, 0), self.back_at) + put_off
+        return max(due, login.respite.get(reason, 0), self.back_at) + self._put_off(login, reason)
+
+    def _put_off(self, login: Login, reason: Reason) -> Usec:
+        """How long an end may wait until it is clear what is to be seen."""
+        return AMID if reason is Reason.IDLE and (login.unclear or login.stray) else 0
 
     def _last_activity(self, login: Login) -> Usec:
         """Until when it may honestly seem to have been active."""
@@ -404,7 +429,7 @@ class World:
         assert self.now >= login.promised.get(reason, 0), "ended within the respite"
         latest = self.latest(login, reason)
         assert latest is not None and self.now <= latest, f"{reason.value} end {self.now - (latest or 0)} us late"
-        if self.setting(login).warned(reason) and self.now > self.back_at:
+        if self.setting(login).warned(reason) and self.now > self.back_at + self._put_off(login, reason):
             assert reason in login.warned, "ended without a warning"
 
     def _warned(self, login: Login, action: Warn) -> None:
@@ -507,6 +532,7 @@ class World:
         self.up, self.back_at = True, self.now
         self.engine = Engine(self.policy())
         for login in self.logins.values():
+            login.again, login.lacked = 0, False
             if not login.over:
                 self.put_in_force(login)
         for memory in list(self.disk.values()):
@@ -542,8 +568,13 @@ class World:
     def rekey(self, login: Login, amid: int) -> None:
         """The client wants new keys; so many looks find the two sshd talking about it."""
         if login.wire is not None:
-            login.blurred = login.rekeyed = True
-            login.wire.rekey(self.now, amid)
+            login.blurred = login.unclear = True
+            login.wire.rekey(self.now, 0 if login.amid else amid)
+
+    def miss(self, login: Login, what: str, looks: int) -> None:
+        """So many looks do not find what is there, and no more than are taken again."""
+        if not (login.amid or login.lacked):
+            login.missing, login.missed, login.unclear = what, looks, True
 
     def forge(self, login: Login, by: Usec | None) -> None:
         """touch(1) to another time; or chmod(1), which leaves atime alone."""
@@ -568,6 +599,7 @@ class World:
     def close(self, login: Login, pty: Pty) -> None:
         """A further terminal of the connection is closed; one nobody looked at can take its input with it."""
         login.loose_at = self.now
+        login.unclear, login.lost = True, login.lost or not pty.unseen
         login.ptys.remove(pty)
         if pty.unseen and pty.used:
             login.fresh_at = 0

@@ -65,6 +65,7 @@ class Shown:
     connection: ConnectionLook | None = None  # in place of what follows from the above
     amid: int = 0  # so many looks yet find the two sshd of its connection in the midst of something
     terminals: tuple[TerminalLook, ...] = ()
+    instead: list[dict[str, Any]] = field(default_factory=list)  # what the next looks show in place of that, one each
     holder: str = ""  # path of a program that holds it
     blind: bool = False  # nothing at all can be seen
     gone: bool = True  # hanging up is enough
@@ -196,13 +197,14 @@ class Driver:
         if shown.amid:
             shown.amid -= 1
             connection = replace(connection, delivered=(connection.delivered or 0) + 52, moving=True)
-        return Look(
+        look = Look(
             at=self.now,
             offset=self.offset,
             terminals=shown.terminals,
             connection=connection if shown.exact else None,
             holder=shown.holder,
         )
+        return replace(look, **shown.instead.pop(0)) if shown.instead else look
 
     def _say(self, action: Action) -> None:
         match action:

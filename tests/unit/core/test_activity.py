@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from idled.core.activity import ConnectionLook, Look, Trace, first_trace, follow
+from idled.core.activity import ConnectionLook, Look, Trace, first_trace, follow, lacks
 from idled.core.model import Activity
 from idled.core.span import MSEC, SEC, Usec
 from idled.core.stamps import TICK, TerminalLook
@@ -78,14 +78,16 @@ class Seen:
         self.read(at, n)
         self.net(at, into=1, out=1)
 
-    def look(self, at: float) -> Trace:
-        look = Look(
+    def shows(self, at: float) -> Look:
+        return Look(
             at=usec(at),
             offset=self.offset,
             terminals=tuple(self.ptys.values()),
             connection=self.wire if self.connected else None,
         )
-        self.trace = follow(self.trace, look, self.kinds)
+
+    def look(self, at: float) -> Trace:
+        self.trace = follow(self.trace, self.shows(at), self.kinds)
         return self.trace
 
     def active(self, at: float) -> float:
@@ -696,6 +698,65 @@ def test_a_terminal_that_is_gone_without_bytes_is_nothing() -> None:
     seen.look(1010)
     del seen.ptys[34817]
     assert seen.active(1150) <= 1008 + BLOCK_END
+
+
+def no_terminal(seen: Seen) -> None:
+    seen.ptys.clear()
+
+
+def another_terminal(seen: Seen) -> None:
+    seen.ptys[34900] = seen.pty(34900, 1090)
+
+
+def another_in_place_of_one(seen: Seen) -> None:
+    del seen.ptys[34816]
+    another_terminal(seen)
+
+
+def no_connection(seen: Seen) -> None:
+    seen.connected = False
+
+
+def a_connection(seen: Seen) -> None:
+    seen.connected = True
+
+
+def no_counters(seen: Seen) -> None:
+    seen.wire = replace(seen.wire, counted=None, delivered=None, issued=None)
+
+
+def counters_of_another_process(seen: Seen) -> None:
+    seen.wire = replace(seen.wire, counted=900, delivered=40, issued=900)
+
+
+@pytest.mark.parametrize(
+    ("shown", "happens", "lacking"),
+    [
+        ({}, a_keystroke, False),
+        ({}, another_terminal, False),
+        ({}, no_terminal, True),
+        ({"ptys": 2}, no_terminal, True),
+        ({}, another_in_place_of_one, True),
+        ({"ptys": 0}, another_terminal, False),
+        ({}, no_connection, True),
+        ({"ptys": 0}, no_connection, True),
+        ({}, no_counters, True),
+        ({}, counters_of_another_process, True),
+        ({"exact": False}, no_connection, False),
+        ({"exact": False}, counters_of_another_process, False),
+        ({"wire": False}, a_connection, False),
+        ({"wire": False}, no_connection, False),
+        ({"wire": False}, no_terminal, True),
+    ],
+)
+def test_what_a_look_lacks(shown: dict[str, Any], happens: Callable[[Seen], None], lacking: bool) -> None:
+    seen = Seen(**shown)
+    seen.look(1050)
+    happens(seen)
+    assert lacks(seen.trace, seen.shows(1100)) is lacking
+    seen.look(1100)
+    still = happens is no_connection  # what is known of it is kept for when it comes back
+    assert lacks(seen.trace, seen.shows(1200)) is (lacking and still)
 
 
 # Consoles, restarts

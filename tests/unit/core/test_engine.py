@@ -643,6 +643,21 @@ def test_looks_that_tell_nothing_are_not_written_down() -> None:
     assert run.disk[session].trace.active_until == T0 + 779 * SEC
 
 
+def test_what_is_written_down_already_is_not_written_again_by_the_next_daemon() -> None:
+    run = driver()
+    run.open()
+    run.until(60)
+    run.actions.clear()
+    run.restart(policy(**IDLE))
+    run.until(779)
+    assert not any(isinstance(action, Remember) for action in run.actions)
+    run.until(780)
+    assert run.disk != {}
+    run.restart(policy(**IDLE))
+    run.until(1000)
+    assert run.told() == ["780 warn idle 120", "870 warn idle 30", *ended(900)]
+
+
 @pytest.mark.parametrize(("step", "written"), [(SEC, 0), (SEC + 1, 1), (-SEC - 1, 1)])
 def test_a_clock_that_was_set_is_written_down(step: Usec, written: int) -> None:
     run = driver()

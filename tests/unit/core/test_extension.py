@@ -49,6 +49,44 @@ def test_what_is_granted(request_: Request, limits: Limits, used: int, room: Use
 
 
 @pytest.mark.parametrize(
+    ("request_", "limits", "used", "room", "said"),
+    [
+        (asked(), Limits(extend=ALLOWANCE), 0, None, "the session has no absolute timeout"),
+        (asked(), Limits(absolute_timeout=HOUR), 0, None, "no rule lets this session be extended"),
+        (asked(limit=Reason.IDLE), LIMITS, 0, None, "only the absolute timeout may be extended"),
+        (asked(HOUR + 1), LIMITS, 0, None, "at most 1h at a time may be asked for"),
+        (asked(), LIMITS, 1, None, ""),
+        (asked(), LIMITS, 2, None, "it was extended 2 times already, which is all that may be"),
+        (
+            asked(),
+            replace(LIMITS, extend=replace(ALLOWANCE, times=1)),
+            1,
+            None,
+            "it was extended 1 time already, which is all that may be",
+        ),
+        (asked(30 * DAY, root=True), LIMITS, 0, None, ""),
+        (asked(30 * DAY + 1, root=True), LIMITS, 0, None, "a span between 1s and 30d was expected"),
+        (asked(), LIMITS, 0, 1, "no more than 1us is left until logind ends the session, as was set at its login"),
+        (asked(), LIMITS, 0, 0, "nothing is left until logind ends the session, as was set at its login"),
+    ],
+)
+def test_what_is_said(request_: Request, limits: Limits, used: int, room: Usec | None, said: str) -> None:
+    assert refusal(request_, limits, used, room) == said
+
+
+def test_nobody_is_privileged_who_is_not_said_to_be() -> None:
+    request = Request(limit=Reason.ABSOLUTE, by=HOUR, who="alice", uid=1001)
+    assert refusal(request, Limits(absolute_timeout=HOUR), 0, None) == "no rule lets this session be extended"
+
+
+def test_what_logind_was_told_is_no_bound_where_there_is_no_absolute_timeout_any_more() -> None:
+    driver = Driver(policy(idle_timeout=15 * MIN))
+    alice = driver.open()
+    driver.tell(Opened(session=replace(driver.status(alice).session, last_resort=HOUR)))
+    assert ask(driver, alice, asked(MIN, Reason.IDLE, root=True)) == ""
+
+
+@pytest.mark.parametrize(
     ("possible", "age"),
     [
         ([Limits(idle_timeout=HOUR)], None),

@@ -39,6 +39,7 @@ def comes(driver: Driver) -> list[tuple[float, str, str]]:
 @example(100 * SEC, 150 * SEC, (50 * SEC,), 0, 0, Mode.ENFORCE)  # or just then
 @example(150 * SEC, 100 * SEC, (50 * SEC,), 0, 0, Mode.ENFORCE)
 @example(200 * SEC, 100 * SEC, (50 * SEC,), 10, 0, Mode.ENFORCE)
+@example(100 * SEC, 130 * SEC, (50 * SEC, 20 * SEC), 0, 0, Mode.ENFORCE)  # of both at once
 def test_what_is_foretold_is_what_comes(
     idle: int | None, absolute: int | None, leads: tuple[int, ...], active: int, asked: int, mode: Mode
 ) -> None:
@@ -63,6 +64,13 @@ def test_what_is_foretold_is_what_comes(
 def test_a_warning_that_is_overdue_is_foretold_for_now() -> None:
     driver = Driver(policy(absolute_timeout=100 * SEC, warn_before=(50 * SEC, 20 * SEC)))
     id = driver.open()
+    for now in (50, 60):
+        driver.jump(now)
+        assert foretold(driver, id) == [
+            (now, "warn", "absolute"),
+            (80, "warn", "absolute"),
+            (100, "hang-up", "absolute"),
+        ]
     driver.jump(90)
     assert foretold(driver, id) == [(90, "warn", "absolute"), (100, "hang-up", "absolute")]
     driver.jump(150)

@@ -143,6 +143,10 @@ def test_without_rules_nothing_is_limited() -> None:
 def test_groups_are_asked_for_only_where_a_rule_does(key: str, wanted: bool) -> None:
     policy = Policy(rules=(rule("one", Condition(key=key, values=("x",), negated=True)), DEFAULT))
     assert policy.wants_groups() is wanted
+    assert (
+        Policy(rules=(rule("all"), rule("user", Condition(key="user", values=("x",))), *policy.rules)).wants_groups()
+        is wanted
+    )
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ GROUP_EXCHANGE: Final = [
     (89, 1215, 1_053_249, 1215),  # ecdsa, 521 bits
     (162, 2264, 2_172_018, 2264),  # two
     (17, 1040, 1_086_000, 1040),  # the group is chosen, nothing signed yet
+    (132, 1132, 1_086_060, 1132),  # 10.0: ed25519
 ]
 
 
