@@ -8,7 +8,9 @@ import signal
 import socket
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,9 +35,9 @@ from .sources.registrations import Registrations
 from .state import State
 
 _SCAN_EVERY: Final[Usec] = 60 * SEC
-_REFUSALS_EVERY: Final[Usec] = SEC
+_SELDOM: Final[Usec] = SEC
 _EX_SOFTWARE: Final = 70
-#: Seconds for tasks to end when the daemon stops.
+#: Seconds for what has begun to be done, and for the journal to take what waits, when the daemon stops.
 _LAST_PATIENCE: Final = 1.0
 
 
@@ -51,7 +53,8 @@ class Daemon:
         self._stop = asyncio.Event()
         self._exit_code = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._refused, self._refused_at = 0, 0
+        self._staying: list[asyncio.Task[None]] = []
+        self._unsaid, self._said_at = Counter[Kind](), dict[Kind, Usec]()
         self._steps = clock.StepWatch()
         self._engine = Engine(policy)
         self._hands = Hands(
@@ -73,38 +76,46 @@ class Daemon:
     async def run(self, pam: socket.socket, varlink: socket.socket) -> int:
         """Enforce until told to stop; the exit code."""
         loop = asyncio.get_running_loop()
-        # What goes wrong in a callback would otherwise be printed and forgotten, and with it maybe a deadline.
-        loop.set_exception_handler(lambda _, context: self._fail(context.get("exception")))
+        loop.set_exception_handler(lambda _, context: self._went_wrong(context))
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         loop.add_signal_handler(signal.SIGINT, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         loop.add_reader(self._hands.fileno(), self._wake)
         loop.add_reader(self._steps.fileno(), self._stepped)
         self._hands.recall(procfs.boot_id())
-        self._start(self._hands.logind.run())
+        self._stay(self._hands.logind.run())
         await self._hands.logind.first_listed.wait()
         await self._scan()
-        self._start(Registrations(pam, self._reception.register, self._refuse).run())
+        self._stay(Registrations(pam, self._reception.register, self._refuse).run())
         service = self._desk.service()
         service.listen(varlink)
-        self._start(self._scan_again())
-        self._start(self._watchdog())
+        self._stay(self._scan_again())
+        self._stay(self._watchdog())
         self._journal.write(Record(kind=Kind.STARTED, note=f"version {__version__}, {self._summary()}"))
         systemd.notify(f"READY=1\nSTATUS={self._summary()}")
         await self._stop.wait()
         systemd.notify("STOPPING=1")
         self._journal.write(Record(kind=Kind.STOPPING))
         service.close()
-        for task in self._tasks:
+        # Who logs in just now may have been answered and not be taken in yet. After a failure nothing is gone on with.
+        for task in self._tasks if self._exit_code else self._staying:
             task.cancel()
-        if self._tasks:  # what does not heed it must not hold up the end; the loop's own end cancels it again
-            await asyncio.wait(self._tasks, timeout=_LAST_PATIENCE)
+        self._start(self._journal.taken())
+        with suppress(TimeoutError):  # what takes longer must not hold up the end; the loop's own end cancels it
+            async with asyncio.timeout(_LAST_PATIENCE):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
         return self._exit_code
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
+        return task
+
+    def _stay(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start what has no end of its own."""
+        self._staying.append(self._start(work))
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         """A part that fails takes the daemon down; systemd starts it anew, and it goes on with what it remembers."""
@@ -112,10 +123,25 @@ class Daemon:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)
 
+    def _went_wrong(self, context: dict[str, Any]) -> None:
+        """In a callback it would otherwise be printed and forgotten, and with it maybe a deadline.
+
+        A connection that failed was hung up on, and nobody's end depends on it: it is recorded, and the daemon goes on,
+        or else whoever finds a call that fails could keep it from its work. The error may hold what the caller said, a
+        password even, so its words are left out.
+        """
+        error = context.get("exception")
+        if "peer" in context:
+            what = f"internal error, {type(error).__name__}{_where(error)}, hung up on {context['peer']}"
+            self._seldom(Kind.TROUBLE, f"{what}: {context['message']}")
+        else:
+            self._fail(error)
+
     def _fail(self, error: BaseException | None) -> None:
-        where = traceback.extract_tb(error.__traceback__)[-1:] if error else []
-        at = "".join(f" at {frame.filename}:{frame.lineno}" for frame in where)
-        self._journal.write(Record(kind=Kind.TROUBLE, note=f"internal error, exiting to be restarted: {error!r}{at}"))
+        if self._exit_code:  # it is told of again by those through whose hands it passes
+            return
+        what = f"internal error, exiting to be restarted: {error!r}{_where(error)}"
+        self._journal.write(Record(kind=Kind.TROUBLE, note=what))
         self._exit_code = _EX_SOFTWARE
         self._stop.set()
 
@@ -140,6 +166,7 @@ class Daemon:
         for sighting in utmp.sightings(utmp.read(), self._refuse):
             if registry.around(sighting.pid) is None:
                 await registry.see(sighting)
+        registry.connections_again()
         await registry.groups_again()
         await self._access.refresh()
 
@@ -172,13 +199,24 @@ class Daemon:
         systemd.notify(f"READY=1\nSTATUS={self._summary()}")
 
     def _refuse(self, what: str) -> None:
-        """Bad input from outside: counted, and recorded at most once a second."""
-        self._refused += 1
-        now = clock.now()
-        if now - self._refused_at >= _REFUSALS_EVERY:
-            others = f" ({self._refused - 1} more since the last record)" if self._refused > 1 else ""
-            self._journal.write(Record(kind=Kind.INPUT_REFUSED, note=words.clean(what) + others))
-            self._refused, self._refused_at = 0, now
+        """Bad input from outside."""
+        self._seldom(Kind.INPUT_REFUSED, what)
+
+    def _seldom(self, kind: Kind, what: str) -> None:
+        """What others bring about as often as they like: counted, and recorded at most once a second."""
+        now, others = clock.now(), self._unsaid[kind]
+        if now - self._said_at.get(kind, -_SELDOM) < _SELDOM:
+            self._unsaid[kind] += 1
+            return
+        more = f" ({others} more since the last record)" if others else ""
+        self._journal.write(Record(kind=kind, note=words.clean(what) + more))
+        self._unsaid[kind], self._said_at[kind] = 0, now
+
+
+def _where(error: BaseException | None) -> str:
+    """The line that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)[-1:] if error else []
+    return "".join(f" at {frame.filename}:{frame.lineno}" for frame in frames)
 
 
 def sockets(runtime: Path) -> tuple[socket.socket, socket.socket]:

@@ -16,7 +16,7 @@ from .core import events
 from .core.activity import ConnectionLook, Look
 from .core.engine import Engine
 from .core.events import Action, Event, Kind, Record
-from .core.model import Extent, SessionId
+from .core.model import Extent, Session, SessionId
 from .evidence import foreground
 from .evidence import terminals as evidence
 from .evidence.connections import Connections
@@ -35,7 +35,7 @@ class Hands:
     """Gives events to the engine, and does what it answers. `start` runs a coroutine beside."""
 
     def __init__(
-        self, *, engine: Engine, journal: Journal, state: State, start: Callable[[Coroutine[Any, Any, None]], None]
+        self, *, engine: Engine, journal: Journal, state: State, start: Callable[[Coroutine[Any, Any, None]], object]
     ) -> None:
         self.engine = engine
         self._journal = journal
@@ -58,7 +58,17 @@ class Hands:
         self.handle(events.Woken())
 
     def handle(self, event: Event) -> None:
-        """Give the engine an event, do what it says and what follows from that, until it is content."""
+        """Give the engine an event, do what it says and what follows from that, until it is content.
+
+        Whoever caused it, a failure leaves things half done: the loop is told, which has the daemon start anew.
+        """
+        try:
+            self._handle(event)
+        except Exception as error:
+            asyncio.get_running_loop().call_exception_handler({"message": "half done", "exception": error})
+            raise
+
+    def _handle(self, event: Event) -> None:
         queue = deque([event])
         while queue:
             for action in self.engine.handle(queue.popleft(), clock.now()):
@@ -138,13 +148,16 @@ class Hands:
         if handle is not None:
             self._tell(action.id, words.farewell(action.reason, action.limit, action.by, action.note))
             self._ends[action.id] = end.End(handle, action.extent)
-            self.start(self._end(action.id, self._ends[action.id]))
+            self.start(self._end(handle.session, self._ends[action.id]))
 
-    async def _end(self, id: SessionId, ending: end.End) -> None:
+    async def _end(self, session: Session, ending: end.End) -> None:
         await asyncio.sleep(_LAST_WORDS)
         ending.hang_up()
         await ending.until_gone()
-        self.handle(events.Gone(id=id))
+        if ending.freed_from:
+            debuggers = words.clean(", ".join(sorted(ending.freed_from)))
+            self._trouble(f"session {session.name}: killed to end it, since they held processes of it: {debuggers}")
+        self.handle(events.Gone(id=session.id))
 
     def _kill(self, action: events.Kill) -> Event | None:
         ending = self._ends.get(action.id)
@@ -173,6 +186,8 @@ class Hands:
 
     def _forget(self, action: events.Forget) -> None:
         self._ends.pop(action.id, None)
+        if (handle := self.registry.get(action.id)) is not None:
+            self.logind.ask_again(handle.session.logind)
         self.registry.drop(action.id)
         try:
             self._state.forget(action.id)

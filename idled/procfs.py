@@ -5,6 +5,7 @@ psutil knows neither the session's terminal group nor the audit session nor cgro
 process, so the few fields that matter are read here.
 """
 
+import errno
 import os
 import signal
 import socket
@@ -27,6 +28,8 @@ _MOUNTS: Final = "/proc/1/ns/mnt"
 #: TCP_ESTABLISHED of the kernel, as /proc/net/tcp has it.
 _ESTABLISHED: Final = b"01"
 _GONE: Final = (FileNotFoundError, ProcessLookupError)
+#: What pidfd_open says of a number that is nobody's, or by now that of a thread: then EINVAL, of late ENOENT.
+_NO_PROCESS: Final = (errno.ESRCH, errno.EINVAL, errno.ENOENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +140,33 @@ def audit_session(pid: int) -> int:
 
 def real_uid(pid: int) -> int | None:
     """The real user id."""
-    for line in _lines(f"/proc/{pid}/status"):
-        if line.startswith(b"Uid:"):
-            return int(line.split()[1])
-    return None
+    uid = _field(_lines(f"/proc/{pid}/status"), b"Uid:")
+    return int(uid) if uid else None
+
+
+def _field(status: list[bytes], name: bytes) -> bytes:
+    """The first value of that name in the lines of /proc/PID/status; none where the process is gone."""
+    return next((line.split()[1] for line in status if line.startswith(name)), b"")
+
+
+def holders(held: Process) -> list[Process]:
+    """The debuggers that hold a thread of exactly that process stopped just now."""
+    found = [holder for pid in _holding(held.pid) if (holder := process(pid)) is not None]
+    still, now = _holding(held.pid), process(held.pid)  # so that none of the numbers is another's by now
+    same = now is not None and now.start == held.start
+    return [holder for holder in found if same and holder.pid in still]
+
+
+def _holding(pid: int) -> set[int]:
+    """Their pids. The kernel names the thread that traces."""
+    found = set()
+    with suppress(*_GONE):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            status = _lines(f"/proc/{pid}/task/{task}/status")
+            if _field(status, b"State:") == b"t":
+                tracer = _field(status, b"TracerPid:").decode()
+                found.add(int(_field(_lines(f"/proc/{tracer}/status"), b"Tgid:") or 0))
+    return found
 
 
 class Io(NamedTuple):
@@ -245,7 +271,9 @@ def open_process(pid: int, start: int) -> int | None:
     """A pidfd of exactly that process; None when it is gone, even if its number is in use again."""
     try:
         pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
+    except OSError as error:
+        if error.errno not in _NO_PROCESS:
+            raise
         return None
     found = process(pid)
     if found is None or found.start != start:
@@ -280,10 +308,15 @@ def cgroup_root() -> Path | None:
 
 
 def cgroup(pid: int) -> str | None:
-    """The path of its cgroup in the v2 tree."""
-    for line in _lines(f"/proc/{pid}/cgroup"):
-        if line.startswith(b"0::"):
-            return os.fsdecode(line[3:])
+    """The path of its cgroup in the v2 tree.
+
+    None also where it is too long to be told (ENAMETOOLONG, where the kernel does not cut it off): users may nest the
+    cgroups below their user manager as deep as they like.
+    """
+    with suppress(OSError):
+        for line in _lines(f"/proc/{pid}/cgroup"):
+            if line.startswith(b"0::"):
+                return os.fsdecode(line[3:])
     return None
 
 
@@ -294,6 +327,14 @@ def cgroup_path(name: str) -> Path | None:
     if root is None or len(parts) < 2 or parts[0] != "/" or ".." in parts:
         return None
     return root.joinpath(*parts[1:])
+
+
+def inode(folder: Path) -> int:
+    """What tells a cgroup from all others, later ones too; 0 where there is none."""
+    try:
+        return folder.stat().st_ino
+    except OSError:
+        return 0
 
 
 def cgroup_members(folder: Path, *, but: str = "") -> Iterator[Process]:

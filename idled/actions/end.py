@@ -18,6 +18,8 @@ from ..procfs import Process
 
 _FIRST_CHECK: Final[Usec] = 20 * MSEC
 _SLOWEST_CHECK: Final[Usec] = 250 * MSEC
+#: Processes whose debuggers are looked for in one turn of the loop; the others have their turn when those are gone.
+_MOST_HELD: Final = 200
 
 
 class End:
@@ -34,6 +36,9 @@ class End:
         if extent is not Extent.CONNECTION:
             self._folder = user_slice(handle) if extent is Extent.USER else handle.cgroup
         self._known: list[Process] = []
+        self._killed = False
+        self._held: set[tuple[int, int]] = set()  # by whom, what, at the last look
+        self.freed_from: set[str] = set()  # as name[pid], to be told
 
     def hang_up(self) -> None:
         """SIGHUP to everything that goes, and SIGCONT, so that what is stopped can take it."""
@@ -42,7 +47,7 @@ class End:
 
     def kill(self) -> tuple[str, ...]:
         """SIGKILL to everything that is left; what that was, as ``name[pid]``."""
-        left = self._left()
+        left, self._killed = self._left(), True
         if self._folder is None or not procfs.cgroup_kill(self._folder):
             for process in left:
                 procfs.send(process, signal.SIGKILL)
@@ -60,15 +65,47 @@ class End:
         """Wait until nothing is left: soon after it happens when that is soon, four times a second later."""
         pause = _FIRST_CHECK
         while not self.gone():
+            if self._killed:
+                self._free()
             await asyncio.sleep(pause / SEC)
             pause = min(pause * 2, _SLOWEST_CHECK)
 
+    def _free(self) -> None:
+        """SIGKILL to who has held since the last look what got it at its exit (PTRACE_O_TRACEEXIT): nothing else helps.
+
+        Such a debugger may run outside of the session. It goes only if it is of the same user as what it holds, who
+        could kill it, too; root's stay.
+        """
+        found = {(holder.pid, held.pid): holder for holder, held in self._holders()}
+        for holder in (found[pair] for pair in found.keys() & self._held):
+            self.freed_from.add(f"{holder.comm}[{holder.pid}]")
+            procfs.send(holder, signal.SIGKILL)
+        self._held = set(found)
+
+    def _holders(self) -> Iterator[tuple[Process, Process]]:
+        """Each with what it holds of what is left; and who holds such a one, and so on."""
+        stopped = [process for process in self._left() if process.state in "tZ"]  # its first thread, or that has ended
+        to_do, known = stopped[:_MOST_HELD], set[int]()
+        while to_do:
+            held = to_do.pop()
+            known.add(held.pid)
+            for holder in procfs.holders(held):
+                uid = procfs.real_uid(held.pid)
+                if uid and uid == procfs.real_uid(holder.pid):
+                    yield holder, held
+                    to_do += [holder] if holder.pid not in known else []
+
     def _left(self) -> list[Process]:
-        found = {process.pid: process for process in concerned(self._handle, self._extent)}
-        if self._folder is None:
-            found |= {process.pid: process for process in self._remembered()}
-            self._known = list(found.values())
-        return list(found.values())
+        if self._folder is not None:
+            return concerned(self._handle, self._extent)
+        # Twice: a list of children may leave some out while others end, see proc_pid_task_children(5).
+        found = {process.pid: process for _ in range(2) for process in self._found()}
+        self._known = list(found.values())
+        return self._known
+
+    def _found(self) -> Iterator[Process]:
+        yield from concerned(self._handle, self._extent)
+        yield from self._remembered()
 
     def _remembered(self) -> Iterator[Process]:
         """Those that were to go at the last look and live, and what they have started since."""

@@ -14,6 +14,9 @@ generator makes a stream: a call with ``more`` gets all that it yields, any othe
 one of the two ends hangs up or the generator raises a VarlinkError; bytes from the caller end it too. A ``oneway`` call
 is done and not answered. A method may await whatever it likes; it holds up nothing but its own connection.
 
+A method that fails in a way that nobody foresaw costs its caller the connection, and others nothing: the loop's
+exception handler is told, with `peer` among what it is told, who it was.
+
 A peer that hangs or floods costs others nothing. Bounded are the connections of one uid (one more is hung up on) and of
 all but root together (who has the most gives way to who has fewer, the one that was silent for longest first), the
 length of a call and the time until it is whole, the time until the next one and for an answer to be taken. A connection
@@ -104,6 +107,7 @@ class _Link:
     heard_at: float  # when its last call came in, or itself
     task: asyncio.Task[None] | None = None
     begun: bytes = b""  # of the next call, read already
+    asked: str = "no method yet"  # that of its last call
 
     def hang_up(self) -> None:
         """End it, whatever it is at."""
@@ -207,7 +211,8 @@ class Service:
         link.socket.close()
         link.peer.close()
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._loop.call_exception_handler({"message": "a call failed", "exception": error})
+            who = f"process {link.peer.pid} of uid {link.peer.uid}"
+            self._loop.call_exception_handler({"message": f"the call of {link.asked}", "exception": error, "peer": who})
 
     # One connection
 
@@ -220,6 +225,7 @@ class Service:
                 await self._turn(link.peer.uid)
                 asked = call_of(decode(data))
                 del data  # there may be a password in it
+                link.asked = asked.method
                 await self._answer(link, asked, reader, writer)
         except (TimeoutError, OSError, Malformed, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # whatever it was, it was this peer's; the others go on

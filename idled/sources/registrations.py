@@ -10,6 +10,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from .. import procfs
@@ -104,34 +105,58 @@ class Registrations:
         listener.setblocking(False)
 
     async def run(self) -> None:
-        """Accept until cancelled."""
-        loop = asyncio.get_running_loop()
+        """Accept until cancelled, and serve all that were accepted."""
+        try:
+            await self._accept_all()
+        finally:
+            if self._peers:
+                await asyncio.wait(self._peers)
+
+    async def _accept_all(self) -> None:
         while True:
             while len(self._peers) >= _MOST_PEERS:
                 await asyncio.wait(self._peers, return_when=asyncio.FIRST_COMPLETED)
             try:
-                peer, _ = await loop.sock_accept(self._listener)
+                peer = await self._accept()
             except OSError as error:  # out of descriptors, or the peer left already
                 self._refuse(f"PAM socket: {error}")
                 await asyncio.sleep(0.1)
                 continue
-            task = asyncio.create_task(self._serve(peer))
+            pid, uid, _ = struct.unpack("iII", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            task = asyncio.create_task(self._serve(peer, pid, uid))
             self._peers.add(task)
-            task.add_done_callback(self._peers.discard)
+            task.add_done_callback(partial(self._over, f"process {pid} of uid {uid}"))
 
-    async def _serve(self, peer: socket.socket) -> None:
+    async def _accept(self) -> socket.socket:
+        """The next peer. A cancellation loses none that was accepted already, as in sock_accept() it can."""
+        loop, ready = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._listener, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(self._listener)
+        return self._listener.accept()[0]
+
+    def _over(self, who: str, task: asyncio.Task[None]) -> None:
+        """What nobody foresaw costs this peer the connection, and others nothing, as in the control service."""
+        self._peers.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "the registration", "exception": error, "peer": who}
+            )
+
+    async def _serve(self, peer: socket.socket, pid: int, uid: int) -> None:
         with peer:
             try:
                 async with asyncio.timeout(_PATIENCE):
-                    await self._answer(peer)
+                    await self._answer(peer, pid, uid)
             except RefusedPacket as error:
                 self._refuse(f"PAM packet: {error}")
             except (OSError, TimeoutError) as error:
                 self._refuse(f"PAM packet: {str(error) or 'none came'}")
 
-    async def _answer(self, peer: socket.socket) -> None:
+    async def _answer(self, peer: socket.socket, pid: int, uid: int) -> None:
         peer.setblocking(False)
-        pid, uid, _ = struct.unpack("iII", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         packet = await asyncio.get_running_loop().sock_recv(peer, MAX_PACKET + 1)
         registration = parse(packet, pid, uid)
         process = procfs.process(pid)

@@ -10,114 +10,70 @@ import errno
 import re
 from contextlib import ExitStack
 
+from .attempts import FULL, SCRIPTS, STAYS_ON, WEDGED, Attempt
 from .installed import END, LATE, SEC, Installed, number
 from .machine import received_at
 
-IDLE = 8
+#: Long enough to see meanwhile that each attempt took effect.
+IDLE = 14
 
-#: Goes on in a new process of a new process group and session all the time, immune to all but SIGKILL.
-HOPS = """
-import os, signal, time
-for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, signal.SIG_IGN)
-while True:
-    if os.fork():
-        os._exit(0)
-    os.setsid()
-    time.sleep(0.005)
-"""
-#: As many processes as it may have, each of which makes more whenever it can.
-BOMB = """
-import os, resource, signal, time
-signal.signal(signal.SIGHUP, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_NPROC, (300, 300))
-while True:
-    try:
-        os.fork()
-    except OSError:
-        time.sleep(0.2)
-"""
-#: Calls itself many things, one after the other, in all ways in which /proc shows a name.
-NAMES = r"""
-import ctypes, os, signal, time
-signal.signal(signal.SIGHUP, signal.SIG_IGN)
-for name in (b"x) Z 1 1 1", b"\rUid:\t0\n0\n0", b"\x1b[2J\x07\xff\n", b"sshd: a [priv]"):
-    if os.fork():
-        ctypes.CDLL(None).prctl(15, name)
-        break
-time.sleep(1000)
-"""
-HOARD = """
-import os, resource, time
-ptys = [os.openpty() for _ in range(300)]
-time.sleep(1000)
-"""
-#: Asks the user manager to take the connection's own sshd and the shell, and says when it has.
-MOVE = r"""
-import os, socket, sys, time
-from jeepney import DBusAddress, new_method_call
-manager = DBusAddress("/org/freedesktop/systemd1", "org.freedesktop.systemd1", "org.freedesktop.systemd1.Manager")
-moved = ("moved.scope", "fail", [("PIDs", ("au", [int(pid) for pid in sys.argv[1:]]))], [])
-link = socket.socket(socket.AF_UNIX)
-link.connect(f"/run/user/{os.getuid()}/systemd/private")
-link.sendall(b"\0AUTH EXTERNAL " + str(os.getuid()).encode().hex().encode() + b"\r\n")
-link.recv(1000)
-link.sendall(b"BEGIN\r\n" + new_method_call(manager, "StartTransientUnit", "ssa(sv)a(sa(sv))", moved).serialise(1))
-while not all("moved.scope" in open(f"/proc/{pid}/cgroup").read() for pid in sys.argv[1:]):
-    time.sleep(0.05)
-print("mov" + "ed")
-"""
-EXCLUSIVE = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCEXCL)"
-
-#: Who does what before walking away, in a session of its own; all at once.
-STAYS_ON = {
-    "hops from process to process": ("alice", "python3 /tmp/hops.py &"),
-    "a fork bomb": ("carol", "nice -n 19 python3 /tmp/bomb.py &"),
-    "names of its own": ("alice", "python3 /tmp/names.py &"),
-    "hoards terminals": ("alice", "python3 /tmp/hoard.py &"),
-    "nobody else may open its terminal": ("alice", f"python3 -c '{EXCLUSIVE}'; sleep 1000"),
-    "a screen of its own": ("alice", "screen -d -m sleep 1000"),
-    "root of its own namespaces, with a /proc of its own": (
-        "alice",
-        "unshare -Urpfm sh -c 'mount -t tmpfs none /proc; trap \"\" HUP TERM; while :; do sleep 1; done' &",
-    ),
-    "a shell in the user manager, and output": (
-        "alice",
-        "exec systemd-run --user --scope --quiet sh -c 'while sleep 1; do date; done'",
-    ),
-    "its sshd and its shell in the user manager": ("alice", "python3 /tmp/move.py $PPID $$; while read x; do :; done"),
-    "a service of the user manager": ("carol", "systemd-run --user --quiet sleep 1234"),
-    "stops all that is its own": ("bob", "(sleep 0.5; kill -STOP -1) & sleep 1000"),
-    "does not take output": ("alice", "stty -ixon; yes"),
-}
+#: Each in a session of its own; all at once.
+ATTEMPTS = STAYS_ON | WEDGED
 
 
 def test_nobody_stays_and_nobody_is_late(idled: Installed) -> None:
-    for name, text in {"hops": HOPS, "bomb": BOMB, "names": NAMES, "hoard": HOARD, "move": MOVE}.items():
+    for name, text in SCRIPTS.items():
         idled.machine.write(f"/tmp/{name}.py", text)
-    known, typed = dict[str, str](), dict[str, int]()
+    idled.machine.sh("groupadd --force crew; gpasswd --add alice crew")
+    try_all(idled)
+    assert any("killed to end it" in entry["MESSAGE"] for entry in idled.events("trouble"))
+    left = {user: idled.processes(user) for user in ("alice", "bob", "carol")}
+    assert left["alice"] == left["bob"] == []
+    assert left["carol"] == ["/usr/bin/sleep 1234"], "which is not of a session: see end = user"
+    for entry in idled.machine.journal(idled.since):
+        if "IDLED_EVENT" in entry:
+            assert all(isinstance(value, str) and value.isprintable() for value in entry.values()), entry
+
+
+def try_all(idled: Installed) -> None:
+    """Have people try, each in a session of its own, and see that each is ended on time."""
+    terminals, known, typed = dict[str, str](), dict[str, str](), dict[str, int]()
     with ExitStack() as stack:
-        clients = {what: stack.enter_context(idled.login(who)) for what, (who, _) in STAYS_ON.items()}
+        clients = {what: stack.enter_context(idled.login(attempt.user)) for what, attempt in ATTEMPTS.items()}
         for what, client in clients.items():
             client.type("tty\n")
-            terminal = client.expect(r"/dev/(pts/\d+)\r")[1]
-            known[what] = next(one["id"] for one in idled.sessions() if one["terminals"] == [terminal])
+            terminals[what] = client.expect(r"/dev/(pts/\d+)\r")[1]
+        ids = {terminal: one["id"] for one in idled.sessions() for terminal in one["terminals"]}
         idled.limits(idle=f"{IDLE}s", warn='["2s"]')
-        for what, (_, command) in STAYS_ON.items():
-            typed[what] = clients[what].type(f"{command}\n")
-        clients["its sshd and its shell in the user manager"].expect("moved")
-        clients["does not take output"].stop()
+        for what, attempt in ATTEMPTS.items():
+            known[what] = ids[terminals[what]]
+            typed[what] = clients[what].type(f"{attempt.command}\n")
+        clients[FULL].expect("y\r\ny\r")
+        clients[FULL].stop()
+        for what, attempt in ATTEMPTS.items():
+            until_shown(idled, attempt, terminals[what])
         for what, moment in typed.items():
-            ended = idled.event("ended", timeout=30, IDLED_SESSION=known[what])
+            ended = idled.event("ended", timeout=IDLE + 20, IDLED_SESSION=known[what])
             took = number(ended, "TOOK_USEC")
             assert took <= END, what
             assert ended["IDLED_SURVIVORS"] == "0"
             assert IDLE * SEC <= received_at(ended) - moment <= IDLE * SEC + LATE + took, what
-        clients["does not take output"].cont()
-    assert idled.processes("alice") == idled.processes("bob") == []
-    assert idled.processes("carol") == ["/usr/bin/sleep 1234"], "which is not of a session: see end = user"
-    said = [entry["MESSAGE"] for entry in idled.machine.journal(idled.since) if "IDLED_EVENT" in entry]
-    assert [line for line in said if not line.isprintable()] == []
+        clients[FULL].cont()
+    assert {entry["IDLED_SESSION"] for entry in idled.events("warned")} == set(known.values())
+
+
+#: $1 the user, $2 the terminal, $3 what is to be so.
+SHOWN = """
+user=$1 terminal=$2
+of() { pgrep -u "$user" -f -- "$1" | sed "s,.*,/proc/&/$2,"; }
+until eval "$3"; do sleep 0.1; done 2>/dev/null
+"""
+
+
+def until_shown(idled: Installed, attempt: Attempt, terminal: str) -> None:
+    """Wait until it is so: before the session is ended."""
+    command = ("timeout", str(IDLE), "bash", "-c", SHOWN, "shown", attempt.user, terminal, attempt.shown)
+    assert idled.machine.run(*command, check=False).returncode == 0, f"in vain, so it shows nothing: {attempt}"
 
 
 #: Each prints what it was refused with.

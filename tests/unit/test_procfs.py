@@ -8,6 +8,7 @@ import inspect
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -339,6 +340,19 @@ def test_a_process_with_the_number_of_another_gets_no_signal(sleeper: Child) -> 
     assert sleeper.process.alive
 
 
+def test_a_thread_with_the_number_of_a_process_gets_no_signal() -> None:
+    """Whoever starts threads all the time has the numbers of those who are gone, and one of them may be to be ended."""
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    assert thread.native_id is not None
+    found = procfs.process(thread.native_id)
+    assert found is not None
+    assert not procfs.send(found, signal.SIGKILL)
+    done.set()
+    thread.join()
+
+
 def test_sending_leaks_no_descriptor(sleeper: Child) -> None:
     before = open_descriptors()
     for _ in range(100):
@@ -472,6 +486,16 @@ def test_a_kernel_that_cannot_kill_a_cgroup(tmp_path: Path) -> None:
 )
 def test_names_that_are_no_cgroup_of_a_session(name: str) -> None:
     assert procfs.cgroup_path(name) is None
+
+
+def test_a_path_that_is_too_long_to_be_told_is_none(sleeper: Child, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cgroup is that deep in no time; but not every kernel answers so, some cut the path off."""
+
+    def refused(*_: object) -> bytes:
+        raise OSError(errno.ENAMETOOLONG, "File name too long")
+
+    monkeypatch.setattr(procfs, "_read", refused)
+    assert procfs.cgroup(sleeper.pid) is None
 
 
 def test_a_path_stays_below_the_root() -> None:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -113,6 +113,7 @@ class Office:
     def __init__(self, path: Path) -> None:
         self.taken: list[Registration] = []
         self.refused: list[str] = []
+        self.failures: list[dict[str, Any]] = []  # what the loop was told
         self.path = path
 
     async def register(self, registration: Registration) -> Answer:
@@ -124,6 +125,7 @@ class Office:
         return asyncio.run(self._during(visit))
 
     async def _during(self, visit: Callable[[], T]) -> T:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: self.failures.append(context))
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
             listener.bind(str(self.path))
             self.path.chmod(0o666)
@@ -198,6 +200,41 @@ def test_a_packet_of_another_user_is_refused_by_the_word_of_the_kernel() -> None
     assert office.refused == ["PAM packet: from uid 65534, which is not root"]
 
 
+@needs_root
+@pytest.mark.parametrize("turns", range(12))
+def test_a_stop_loses_nobody_who_was_let_in(tmp_path: Path, turns: int) -> None:
+    """Whoever is not answered waits at the door for the next daemon, at whatever turn of the loop this one stops."""
+    office, came = Office(tmp_path / "pam"), 5
+
+    async def register(registration: Registration) -> Answer:
+        await asyncio.sleep(0.01)  # it asks NSS
+        return await office.register(registration)
+
+    async def come_and_stop(listener: socket.socket, stack: ExitStack) -> None:
+        desk = asyncio.create_task(Registrations(listener, register, office.refused.append).run())
+        await asyncio.sleep(0.01)
+        for _ in range(came):
+            link = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            link.connect(str(office.path))
+            link.send(of_this_process())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        desk.cancel()
+        await asyncio.gather(desk, return_exceptions=True)
+
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        listener.bind(str(office.path))
+        listener.listen(64)
+        asyncio.run(come_and_stop(listener, stack))
+        waiting = 0
+        while select.select([listener], [], [], 0)[0]:
+            stack.enter_context(listener.accept()[0])
+            waiting += 1
+    assert len(office.taken) + waiting == came
+    assert not office.refused
+
+
 _SEND_AND_DIE = """
 import os, socket, sys
 pid, start = os.getpid(), open("/proc/self/stat").read().rsplit(") ", 1)[1].split()[19]
@@ -246,6 +283,28 @@ def test_who_says_nothing_is_dropped_and_holds_nobody_up(tmp_path: Path, monkeyp
 
 
 @needs_root
+def test_of_two_packets_on_one_connection_the_first_is_the_registration(tmp_path: Path) -> None:
+    office = Office(tmp_path / "pam")
+
+    def visit() -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
+            link.settimeout(10)
+            link.connect(str(office.path))
+            link.send(of_this_process())
+            with suppress(BrokenPipeError):
+                link.send(of_this_process(USER="root"))
+            answers = b""
+            for _ in range(3):
+                with suppress(ConnectionResetError):  # once, before the answer, where the second is unread at the end
+                    answers += link.recv(1024)
+            assert answers == b"VERSION=1\0TEXT=Hello.\0"
+
+    office.during(visit)
+    assert [registration.user for registration in office.taken] == ["alice"]
+    assert office.refused == []
+
+
+@needs_root
 def test_an_answer_that_nobody_waits_for_is_no_trouble(tmp_path: Path) -> None:
     office = Office(tmp_path / "pam")
 
@@ -256,6 +315,23 @@ def test_an_answer_that_nobody_waits_for_is_no_trouble(tmp_path: Path) -> None:
 
     office.during(visit)
     assert (len(office.taken), office.refused) == (1, [])
+
+
+@needs_root
+def test_a_registration_that_fails_is_hung_up_on_and_the_next_is_served(tmp_path: Path) -> None:
+    class Broken(Office):
+        async def register(self, registration: Registration) -> Answer:
+            if registration.user == "nobody foresaw":
+                raise LookupError(registration.user)
+            return await super().register(registration)
+
+    office = Broken(tmp_path / "pam")
+    answers = office.during(
+        lambda: (office.send(of_this_process(USER="nobody foresaw")), office.send(of_this_process()))
+    )
+    assert answers == (b"", b"VERSION=1\0TEXT=Hello.\0")
+    assert [told["peer"] for told in office.failures] == [f"process {os.getpid()} of uid 0"]
+    assert office.refused == []
 
 
 @needs_root

@@ -127,11 +127,13 @@ class Watcher:
 
     def __init__(self) -> None:
         self.seen: list[Sighting] = []
+        self.sees = True
         self.troubles: list[str] = []
         self.source = Logind(self._see, self.troubles.append)
 
-    async def _see(self, sighting: Sighting) -> None:
+    async def _see(self, sighting: Sighting) -> Sighting | None:
         self.seen.append(sighting)
+        return sighting if self.sees else None
 
     def ids(self) -> list[str]:
         return [sighting.logind for sighting in self.seen]
@@ -368,6 +370,38 @@ def test_a_see_that_fails_is_tried_again(bus: Bus) -> None:
             watcher.source._see = see
             await watcher.source.relist()
             assert watcher.ids() == ["1"]
+
+        Watcher().run(story)
+
+
+def test_a_session_that_is_not_seen_at_first_is_asked_for_once_more(bus: Bus) -> None:
+    """Its leader could not be read just then; one that is closing, with nobody in it, is not asked for for ever."""
+    with FakeLogind(bus.address, {"1": properties("1", ME), "2": properties("2", 0)}) as fake:
+
+        async def story(watcher: Watcher) -> None:
+            watcher.sees = False
+            await watcher.source.first_listed.wait()
+            assert watcher.ids() == ["1"]
+            fake.sessions["2"] = properties("2", ME)
+            watcher.sees = True
+            for _ in range(3):
+                await watcher.source.relist()
+            assert sorted(watcher.ids()) == ["1", "1", "2"]
+
+        Watcher().run(story)
+
+
+def test_a_session_that_is_over_for_us_is_asked_for_again(bus: Bus) -> None:
+    """While logind knows it: who stays in it by mosh may have been missed."""
+    with FakeLogind(bus.address, {"1": properties("1", ME), "2": properties("2", ME)}):
+
+        async def story(watcher: Watcher) -> None:
+            await watcher.source.first_listed.wait()
+            watcher.seen.clear()
+            for _ in range(2):
+                watcher.source.ask_again("2")
+                await watcher.source.relist()
+            assert watcher.ids() == ["2", "2"]
 
         Watcher().run(story)
 

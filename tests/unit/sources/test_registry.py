@@ -8,6 +8,8 @@ import os
 import pwd
 import shutil
 import signal
+import socket
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -18,12 +20,22 @@ import pytest
 
 from idled import procfs
 from idled.core.model import Session, SessionId
+from idled.members import located
 from idled.sources import mosh
 from idled.sources import registry as module
 from idled.sources.registry import Registry, groups_of
 from idled.sources.sighting import Sighting
 from tests.terminal.bench import Cgroup, Child, handle_of, is_root, lives, open_descriptors, python, shell
 
+#: Says when it is there, and when it has connected to a port.
+CALLER = """
+import socket
+print('ready', flush=True)
+sys.stdin.readline()
+link = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+print(link.getsockname()[1], flush=True)
+time.sleep(1000)
+"""
 SLEEPER = python("print('ready', flush=True); time.sleep(1000)")
 FAMILY = shell("sleep 1000 & echo $!")
 
@@ -303,6 +315,36 @@ def test_a_remembered_session_whose_leader_is_gone(bench: Bench) -> None:
     bench.run(story)
 
 
+def test_a_remembered_session_whose_name_is_given_to_another_one(bench: Bench) -> None:
+    """Its cgroup, and what logind calls by its name, are the other's."""
+
+    async def story() -> None:
+        with Cgroup("session-c1.scope") as cgroup, Child(SLEEPER, cgroup=cgroup.path) as leader:
+            handle = replace(handle_of(leader.process), scope="session-c1.scope")
+            handle = located(replace(handle, session=replace(handle.session, logind="c1")))
+        assert handle.cgroup == cgroup.path
+        with Cgroup("session-c1.scope") as cgroup, Child(SLEEPER, cgroup=cgroup.path):
+            assert not bench.registry.adopt(handle)
+            adopted = bench.registry.get(handle.session.id)
+            assert adopted is not None
+            assert (adopted.cgroup, adopted.scope, adopted.session.logind) == (None, "", "")
+            bench.registry.drop(handle.session.id)
+
+    bench.run(story)
+
+
+def test_a_remembered_session_that_left_something_behind(bench: Bench) -> None:
+    async def story() -> None:
+        with Cgroup("session-c1.scope") as cgroup, Child(SLEEPER, cgroup=cgroup.path):
+            with Child(SLEEPER, cgroup=cgroup.path) as leader:
+                handle = located(replace(handle_of(leader.process), scope="session-c1.scope"))
+            assert not bench.registry.adopt(handle)
+            assert bench.registry.get(handle.session.id) == handle
+            bench.registry.drop(handle.session.id)
+
+    bench.run(story)
+
+
 # Groups
 
 
@@ -310,6 +352,50 @@ def test_groups_of_a_user() -> None:
     assert groups_of("root") >= {"root"}
     with pytest.raises(OSError, match="no user"):
         groups_of("no such user")
+
+
+def test_where_no_thread_can_be_started_nss_does_not_answer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when somebody has all the pids there are."""
+
+    async def story() -> None:
+        with monkeypatch.context() as taken:
+            taken.setattr(threading.Thread, "start", no_more)
+            assert await bench.registry.uid_of("root") is None
+            assert await bench.registry.groups_of("root") is None
+        assert await bench.registry.uid_of("root") == 0
+
+    def no_more(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    bench.run(story)
+
+
+def test_a_connection_that_was_not_found_is_looked_for_again(bench: Bench) -> None:
+    async def story() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+            with Child(python(CALLER, port)) as leader, Child(python(CALLER, port)) as other:
+                found = await bench.registry.see(sighting(leader, service="sshd"))
+                elsewhere = await bench.registry.see(sighting(other, service="login"))
+                bench.registry.connections_again()
+                assert found is not None
+                assert elsewhere is not None
+                assert connection(found) == ""
+                for child in (leader, other):
+                    child.tell()
+                own = leader.line()
+                other.line()
+                for _ in range(2):
+                    bench.registry.connections_again()
+                    assert connection(found) == f"127.0.0.1 {port} 127.0.0.1 {own}"
+                    assert connection(elsewhere) == ""
+
+    def connection(session: Session) -> str:
+        handle = bench.registry.get(session.id)
+        assert handle is not None
+        return handle.connection
+
+    bench.run(story)
 
 
 def test_groups_are_asked_for_where_a_rule_wants_them(bench: Bench) -> None:
