@@ -17,6 +17,10 @@ from hypothesis import settings
 settings.register_profile("patient", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("patient")
 
+# What a shell runs in the background ignores Ctrl-C, and so would all that it starts: a test that types it would hang.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
 # What people read is in local time. Here it is noon when the tests begin, so that what was an hour ago was today.
 os.environ["TZ"] = f"NOON{time.gmtime().tm_hour - 12:+d}"
 time.tzset()

@@ -68,6 +68,25 @@ def test_what_is_not_as_described_is_refused(tmp_path: Path, method: str, given:
     acting(tmp_path, story)
 
 
+def test_what_fails_in_the_midst_of_enforcement_is_the_daemons_end_whoever_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, Any]] = []
+
+    def fail(*_: object) -> None:
+        raise LookupError("half done")
+
+    async def story(office: FrontOffice) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        office.open(41, 5000)
+        monkeypatch.setattr(office.engine, "handle", fail)
+        with pytest.raises(LookupError):
+            await office.ask(ROOT, "End", session="41")
+
+    acting(tmp_path, story)
+    assert [("peer" in context, str(context["exception"])) for context in told] == [(False, "half done")]
+
+
 # Reload and GetStatus
 
 

@@ -21,7 +21,7 @@ from ...guest.terminal import Terminal, children
 from .conftest import IDLECTL, ROOT, Fake, idlectl, session
 
 ENVIRONMENT = {"LANG": "C.UTF-8", "TERM": "xterm-256color", "PYTHONPATH": str(ROOT)}
-ENVIRONMENT |= {name: os.environ[name] for name in ("PATH", "TZ")}
+ENVIRONMENT |= {name: os.environ[name] for name in ("PATH", "TZ", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
 ALT_SCREEN, NO_ALT_SCREEN = "\x1b[?1049h", "\x1b[?1049l"
 
 

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a login is told, and that it is taken in: the PAM module's question and its answer, without the socket."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from idled import procfs
+from idled.core.model import Session
+from idled.sources.registrations import Answer, Registration
+
+from .front_office import FrontOffice, acting
+
+POLICY = """
+mode = "enforce"
+[defaults]
+idle_timeout = "15min"
+absolute_timeout = "12h"
+[[rule]]
+name = "bare"
+match.terminal = false
+absolute_timeout = "14h"
+idle_timeout = "off"
+"""
+HOUR = 3600
+MARGIN = 120
+
+
+@asynccontextmanager
+async def login(**what: str) -> AsyncIterator[Registration]:
+    """What PAM says of a process that lives for so long."""
+    process = await asyncio.create_subprocess_exec("sleep", "60")
+    try:
+        found = procfs.process(process.pid)
+        assert found is not None
+        given = {"user": "root", "service": "sshd"} | what
+        yield Registration(pid=process.pid, start=found.start, **given)
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def sessions(office: FrontOffice, number: int) -> list[Session]:
+    """Those that are known, once there are so many."""
+    async with asyncio.timeout(10):
+        while len(found := office.engine.sessions()) != number:
+            await asyncio.sleep(0.01)
+    return found
+
+
+def test_who_logs_in_is_told_the_limits_and_is_known_until_the_leader_has_gone(tmp_path: Path) -> None:
+    async def story(office: FrontOffice) -> None:
+        async with login(tty="tty9") as registration:
+            answer = await office.reception.register(registration)
+            assert answer.text.startswith("This session ends after 15min without input and ends at ")
+            assert answer.runtime_max_sec == 12 * HOUR + MARGIN
+            (session,) = await sessions(office, 1)
+            assert (session.user, session.uid, session.service, session.tty) == ("root", 0, "sshd", "tty9")
+            assert session.last_resort == (12 * HOUR + MARGIN) * 1_000_000
+        await sessions(office, 0)
+
+    acting(tmp_path, story, POLICY)
+
+
+def test_logind_waits_for_the_longer_of_the_limits_with_a_terminal_and_without(tmp_path: Path) -> None:
+    async def story(office: FrontOffice) -> None:
+        async with login(rhost="192.0.2.7") as registration:
+            answer = await office.reception.register(registration)
+            assert answer.text.startswith("This session ends after 15min without input and ends at ")
+            assert answer.runtime_max_sec == 14 * HOUR + MARGIN
+            await sessions(office, 1)
+        await sessions(office, 0)
+
+    acting(tmp_path, story, POLICY)
+
+
+def test_where_nobody_is_ended_nobody_is_told_so(tmp_path: Path) -> None:
+    async def story(office: FrontOffice) -> None:
+        async with login() as registration:
+            assert await office.reception.register(registration) == Answer()
+            (session,) = await sessions(office, 1)
+            assert session.last_resort is None
+        await sessions(office, 0)
+
+    acting(tmp_path, story, POLICY.replace("enforce", "observe"))
+
+
+def test_a_user_whom_nobody_knows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(office: FrontOffice) -> None:
+        said: list[str] = []
+        monkeypatch.setattr(office.reception, "_refuse", said.append)
+        async with login(user="no-such-user", tty="tty9") as registration, asyncio.timeout(10):
+            assert (await office.reception.register(registration)).runtime_max_sec == 12 * HOUR + MARGIN
+            while not said:
+                await asyncio.sleep(0.01)
+        assert said == ["PAM packet: no user no-such-user"]
+        assert office.engine.sessions() == []
+
+    acting(tmp_path, story, POLICY)
+
+
+def test_what_is_opened_within_a_session_is_a_part_of_it(tmp_path: Path) -> None:
+    async def story(office: FrontOffice) -> None:
+        async with login(tty="tty9") as outer:
+            await office.reception.register(outer)
+            await sessions(office, 1)
+            within = Registration(pid=outer.pid, start=outer.start, user="root", service="su", tty="tty9")
+            assert await office.reception.register(within) == Answer()
+            assert office.reception.registered == 1
+        await sessions(office, 0)
+
+    acting(tmp_path, story, POLICY)
