@@ -64,7 +64,7 @@ class Health:
         yield "nss", not groupless, f"the groups of {groupless} sessions are not known yet" if groupless else "ok"
         uncounted = self._uncounted()
         yield "connections", not uncounted, f"the bytes of {uncounted} cannot be counted" if uncounted else "ok"
-        yield "journal", self._journal.native, "ok" if self._journal.native else "there is none; records go to stderr"
+        yield "journal", *self._journal.health
         kept = self._hands.remembers
         yield "memory", kept, "ok" if kept else "what is known of sessions cannot be kept for a restart"
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Records for the journal: one event, one record, with its fields and a line that people can read.
 
-Native protocol through systemd-python where there is a journal; the same as JSON lines on stderr where there is none.
+To the journal where there is one (see ``native``); the same as JSON lines on stderr where there is none.
 """
 
 import asyncio
@@ -11,15 +11,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
-
-from systemd import journal
 
 from . import clock
 from .core.events import Kind, Record
 from .core.model import Reason
 from .core.span import Usec, format_span
+from .native import SOCKET, Native
 from .words import clean
 
 #: One for each kind; the catalog explains them. Made once with systemd-id128 new, never changed.
@@ -89,9 +87,22 @@ class Journal:
     """Where records go."""
 
     def __init__(self) -> None:
-        self.native = Path("/run/systemd/journal/socket").exists()
+        self._native = Native() if SOCKET.exists() else None
         self._troubles = {kind: deque[Written](maxlen=_KEPT) for kind in _TROUBLES}
         self._followers: list[_Follower] = []
+
+    @property
+    def health(self) -> tuple[bool, str]:
+        """Whether records get to the journal, in words too."""
+        if self._native is None:
+            return False, "there is none; records go to stderr"
+        waiting = self._native.waiting
+        return not waiting, f"it takes nothing just now; records that wait: {waiting}" if waiting else "ok"
+
+    async def taken(self) -> None:
+        """Wait until the journal has all records that were written."""
+        if self._native is not None:
+            await self._native.taken()
 
     def write(self, record: Record) -> None:
         """Write one record; a journal that cannot take it must not keep anyone from being ended."""
@@ -100,14 +111,14 @@ class Journal:
         )
         fields = fields_of(record)
         try:
-            if self.native:
+            if self._native is not None:
                 known = {
                     "MESSAGE": written.text,
                     "MESSAGE_ID": MESSAGE_IDS[record.kind],
                     "PRIORITY": str(written.priority),
                     "SYSLOG_IDENTIFIER": "idled",
                 }
-                journal.sendv(*(f"{key}={value}" for key, value in (known | fields).items()))
+                self._native.send(known | fields)
             else:
                 line = {"REALTIME_USEC": written.wall_at, "MESSAGE": written.text, "PRIORITY": written.priority}
                 print(json.dumps(line | fields), file=sys.stderr, flush=True)

@@ -68,7 +68,7 @@ class State:
 
 
 def _to_json(memory: Memory, handle: Handle) -> str:
-    where = {"cgroup": handle.cgroup, "scope": handle.scope, "connection": handle.connection}
+    where = {"cgroup": handle.cgroup, "inode": handle.inode, "scope": handle.scope, "connection": handle.connection}
     return json.dumps(_plain(memory) | where, default=_plain)
 
 
@@ -93,7 +93,7 @@ def _from_json(data: dict[str, Any]) -> tuple[Memory, Handle]:
         absolute=_made(Track, data["absolute"]),
         ending=_made(Ending, ending | {"reason": Reason(ending["reason"])}) if ending else None,
     )
-    where = {"scope": data["scope"], "connection": data["connection"]}
+    where = {name: data[name] for name in ("inode", "scope", "connection")}
     cgroup = Path(data["cgroup"]) if data["cgroup"] else None
     return memory, _made(Handle, where | {"session": session, "cgroup": cgroup})
 

@@ -59,7 +59,8 @@ class Logind:
         self._bus: DBusConnection | None = None
         self._serials = count(1)
         self._replies: dict[int, asyncio.Future[Message]] = {}
-        self._listed: set[str] = set()  # paths of the sessions that were asked for already
+        self._listed: set[str] = set()  # ids of the sessions that need not be asked for again
+        self._unseen: set[str] = set()  # those that were asked for once, and not seen then
         self.health = "not connected"
         #: Set once the first attempt to list the sessions has come to its end, well or not.
         self.first_listed = asyncio.Event()
@@ -115,9 +116,9 @@ class Logind:
     async def list_all(self) -> None:
         """See every session that is new to us."""
         (sessions,) = await self._call(new_method_call(_MANAGER, "ListSessions"))
-        paths = [row[4] for row in sessions]
-        new = [path for path in paths if path not in self._listed]
-        self._listed &= set(paths)
+        new = [row[4] for row in sessions if row[0] not in self._listed]
+        self._listed &= {row[0] for row in sessions}
+        self._unseen &= {row[0] for row in sessions}
         for batch in range(0, len(new), 64):
             await asyncio.gather(*(self._session(path, found=True) for path in new[batch : batch + 64]))
 
@@ -195,10 +196,17 @@ class Logind:
             (properties,) = await self._call(call)
         except LogindError:  # it was over before it could be asked
             return
-        sighting = sighting_of({key: value[1] for key, value in properties.items()}, found=found)
-        if sighting is not None:
-            await self._see(sighting)
-        self._listed.add(path)
+        told = {key: value[1] for key, value in properties.items()}
+        sighting, id = sighting_of(told, found=found), told["Id"]
+        seen = sighting is not None and await self._see(sighting) is not None
+        if seen or id in self._unseen:
+            self._listed.add(id)
+        else:
+            self._unseen.add(id)
+
+    def ask_again(self, id: str) -> None:
+        """At the next scan, about a session that is over for us: somebody may be in it yet, by mosh."""
+        self._listed.discard(id)
 
 
 def _said(error: Exception) -> str:

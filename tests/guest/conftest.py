@@ -18,6 +18,8 @@ from .image import RELEASES, ImageError
 from .installed import Installed
 from .machine import BootError, Machine, why_not
 
+LONGEST = ("test_soak.py", "test_campaign.py")
+
 
 @pytest.fixture(scope="session")
 def guests() -> None:
@@ -45,16 +47,16 @@ def machine(guests: None, release: str) -> Iterator[Machine]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with the soaks, which take longest, each on a worker of its own.
+    """Begin with soaks and campaigns, which take longest, each on a worker of its own.
 
     Workers start with even shares of all tests, and others can take from a share all but the test that runs and the
     next one; so the last test of all, a quick one, comes next.
     """
-    soaks = [item for item in items if item.path.name == "test_soak.py"]
-    rest = [item for item in items if item.path.name != "test_soak.py"]
-    for soak, start in zip(soaks, cycle(_shares(config, len(items))), strict=False):
+    longest = [item for item in items if item.path.name in LONGEST]
+    rest = [item for item in items if item.path.name not in LONGEST]
+    for one, start in zip(longest, cycle(_shares(config, len(items))), strict=False):
         quick = [rest.pop()] if rest else []
-        rest[start:start] = [soak, *quick]
+        rest[start:start] = [one, *quick]
     items[:] = rest
 
 

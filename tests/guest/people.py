@@ -189,6 +189,7 @@ class Seat:
         self._person, self._kind, self._chance = person, person.kind, person.chance
         self._path = f"/tmp/{person.user}-{boottime()}"
         self._guest = Path(f"/proc/{person.machine.pid}")
+        self._closed: int | None = None
         self._terminals = [self._come(stack, self._kind.options)]
         if self._kind.second:
             self._terminals.append(self._come(stack, self._kind.second))
@@ -209,7 +210,12 @@ class Seat:
             return 0
 
     def closed_within(self, seconds: float) -> int | None:
-        """When the session was ended, if it is within so many seconds."""
+        """When the session was ended, if it is within so many seconds or was before."""
+        if self._closed is None:
+            self._closed = self._wait_closed(seconds)
+        return self._closed
+
+    def _wait_closed(self, seconds: float) -> int | None:
         terminal, deadline = self._terminals[0], time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             with suppress(Unseen):

@@ -57,11 +57,11 @@ def folder(state: State, tmp_path: Path) -> Path:
 
 
 @settings(max_examples=200, deadline=None)
-@given(MEMORIES, PATHS, st.text(max_size=8))
+@given(MEMORIES, PATHS, st.integers(0), st.text(max_size=8))
 def test_every_memory_comes_back_as_it_was(
-    tmp_path_factory: pytest.TempPathFactory, memory: Memory, cgroup: Path | None, connection: str
+    tmp_path_factory: pytest.TempPathFactory, memory: Memory, cgroup: Path | None, inode: int, connection: str
 ) -> None:
-    handle = Handle(session=memory.session, cgroup=cgroup, connection=connection)
+    handle = Handle(session=memory.session, cgroup=cgroup, inode=inode, connection=connection)
     state = State(tmp_path_factory.getbasetemp() / "hypothesis")
     state.remember(memory, handle)
     assert list(state.recall(BOOT)) == [(memory, handle)]

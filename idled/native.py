@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Records on their way to the journal, which may hang or be away for a while: nothing waits for it, and none is lost.
+
+Its native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL) is spoken here, since systemd-python's sendv() waits until the
+journal takes a record, and the whole daemon with it. Few records fit into the journal's socket while nobody reads.
+Those that wait go with the process: a daemon that stops gives the journal a last moment to take them.
+"""
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+SOCKET: Final = Path("/run/systemd/journal/socket")
+#: Records that may wait; of more the oldest are lost.
+_WAITING: Final = 4096
+_AGAIN_AFTER: Final = 0.25
+
+
+class Native:
+    """The way to the journal."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        # What the kernel lets through as one, see unix_dgram_sendmsg().
+        self._largest = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - 32
+        self._records = deque[bytes](maxlen=_WAITING)
+        self._again: asyncio.TimerHandle | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many records the journal did not take yet."""
+        return len(self._records)
+
+    def send(self, fields: Mapping[str, str]) -> None:
+        """Send a record, after those that wait; of one that is too large, what fits of its longest values."""
+        while len(record := b"".join(_field(name, value) for name, value in fields.items())) > self._largest:
+            fields = _shorter(fields)
+        self._records.append(record)
+        if self._again is None:
+            self._send_all()
+
+    async def taken(self) -> None:
+        """Wait until no record waits any more."""
+        while self._records:
+            await asyncio.sleep(_AGAIN_AFTER)
+
+    def _send_all(self) -> None:
+        self._again = None
+        while self._records:
+            try:
+                self._socket.sendto(self._records[0], str(SOCKET))
+            except OSError:  # it hangs, nobody listens, its socket is being made anew, memory is short
+                with suppress(RuntimeError):  # no loop runs: they go with the next one
+                    self._again = asyncio.get_running_loop().call_later(_AGAIN_AFTER, self._send_all)
+                return
+            self._records.popleft()
+
+
+def _shorter(fields: Mapping[str, str]) -> dict[str, str]:
+    """The longest values cut in half."""
+    longest = max(map(len, fields.values()))
+    return {name: value[: longest // 2] for name, value in fields.items()}
+
+
+def _field(name: str, value: str) -> bytes:
+    data = value.encode(errors="replace")
+    if b"\n" in data:
+        return name.encode() + b"\n" + len(data).to_bytes(8, "little") + data + b"\n"
+    return f"{name}=".encode() + data + b"\n"
