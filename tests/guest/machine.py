@@ -35,6 +35,8 @@ from .terminal import Terminal, children, kill
 PROJECT = Path(__file__).parents[2]
 #: Has sshd read its configuration, and is back when it listens; a reload is back before, and sessions survive both.
 SSHD_ANEW = "systemctl reset-failed ssh; systemctl restart ssh"
+#: Options of a client that asks the server each second whether it is there, and waits for a busy one for a minute.
+CLIENT_ALIVE = ("-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=60")
 TOOLS = ("mmdebstrap", "systemd-nspawn", "nsenter", "unshare", "setsid", "ssh-keygen")
 
 # $1 mount point, $2 image, $3 cgroup, $4 machine name, the rest: what to run on the guest's root before it boots.

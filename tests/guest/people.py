@@ -133,14 +133,15 @@ class Visit:
         return None if self.closed is None else self.closed - self.last_input - limit
 
     def in_time(self, limit: int, metronome: Metronome) -> bool:
-        """Whether it ended within the bounds of its kind, where the machine may add what it took at three points of
-        the way: for the key to get in, for what ends the session, and for its client to go."""
+        """Whether it ended within the bounds of its kind, where the machine may add what it took at each turn of
+        the way: twice for the key to get in, as the client takes it and what is inside hands it on; then for what ends
+        the session, and for the client to go."""
         late = self.late(limit)
         if late is None:
             return False
         into = metronome.late(self.last_input, self.last_input + SEC)
         out = metronome.late(self.last_input + limit, self.last_input + limit + max(late, 0))
-        return 0 <= late <= self.kind.late + into + 2 * out
+        return 0 <= late <= self.kind.late + 2 * (into + out)
 
 
 @dataclass

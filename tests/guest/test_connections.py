@@ -14,13 +14,12 @@ from contextlib import ExitStack, contextmanager, suppress
 import pytest
 
 from .installed import LATE, SEC, Installed
-from .machine import SSHD_ANEW, Machine, cut, received_at
+from .machine import CLIENT_ALIVE, SSHD_ANEW, Machine, cut, received_at
 from .terminal import Terminal, Unseen, boottime
 from .test_ends import type_until
 
 IDLE = 6
 FORWARD = ("-N", "-L", "2222:127.0.0.1:7777")
-CLIENT_ALIVE = ("-o", "ServerAliveInterval=1")
 #: Of a lossy line: the last key, or the news of the end, may need some retransmissions (0.2, 0.4, 0.8, 1.6 s).
 RESENT = 3 * SEC
 

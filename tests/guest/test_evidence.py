@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from .installed import CONSOLE_LATE, LATE, SEC, Installed
-from .machine import received_at
+from .machine import CLIENT_ALIVE, received_at
 from .terminal import Unseen, boottime
 from .test_ends import type_until
 
@@ -24,7 +24,7 @@ WALKS_AWAY = {
     "injected input": ("python3 /tmp/inject.py &", (), True),
     "output only": ("while :; do date; sleep 1; done", (), False),
     "foreground job, nobody types": ("sleep 1000", (), False),
-    "client keepalives": ("", ("-o", "ServerAliveInterval=1"), False),
+    "client keepalives": ("", CLIENT_ALIVE, False),
     "resized window": ("", (), False),
     "agent asked in a loop": ("while sleep 1; do ssh-add -l >/dev/null 2>&1; done &", ("-A",), False),
     "detached tmux": ("tmux new-session -d 'while :; do date; sleep 1; done'", (), False),
@@ -75,7 +75,7 @@ def test_enter_under_a_job_that_reads_nothing(idled: Installed) -> None:
         assert 5 * SEC <= terminal.wait_closed(20) - last <= 5 * SEC + LATE
 
 
-@pytest.mark.parametrize("options", [(), ("-o", "ServerAliveInterval=1")], ids=["quiet", "keepalives"])
+@pytest.mark.parametrize("options", [(), CLIENT_ALIVE], ids=["quiet", "keepalives"])
 @pytest.mark.parametrize("command", [None, "sleep 10000", "cat"], ids=["-N", "command", "cat"])
 def test_session_without_terminal_is_ended(idled: Installed, command: str | None, options: tuple[str, ...]) -> None:
     idled.limits(idle=f"{IDLE}s")
@@ -134,7 +134,7 @@ def test_unobserved_session_follows_its_rule(idled: Installed) -> None:
 @pytest.mark.usefixtures("blind")
 def test_without_counters_stamps_and_the_last_packet_must_do(idled: Installed) -> None:
     idled.limits(idle="12s", warn='["3s"]')
-    with idled.login("alice") as quiet, idled.login("alice", "-o", "ServerAliveInterval=1") as chatty:
+    with idled.login("alice") as quiet, idled.login("alice", *CLIENT_ALIVE) as chatty:
         typed = [type_until(terminal, boottime() + 6 * SEC) for terminal in (quiet, chatty)]
         assert 12 * SEC <= quiet.wait_closed(40) - typed[0] <= 12 * SEC + LATE
         assert 12 * SEC <= chatty.wait_closed(40) - typed[1] <= 12 * SEC + CONSOLE_LATE

@@ -8,6 +8,7 @@ from contextlib import suppress
 import pytest
 
 from .installed import ABSOLUTE_LATE, CONSOLE_LATE, LATE, SEC, Installed
+from .machine import CLIENT_ALIVE
 from .people import INJECT
 from .terminal import Terminal, Unseen, boottime
 
@@ -20,9 +21,9 @@ TYPE = "python3 /tmp/inject.py &"
 
 #: Signs of all kinds, and a connection that never rests: without bytes of the client it is all in vain.
 IN_VAIN = {
-    "stamps, output and keepalives": (f"{TOUCH} {PRINT}", ("-o", "ServerAliveInterval=1")),
-    "injected input, stamps and keepalives": (f"{TYPE} {TOUCH}", ("-o", "ServerAliveInterval=1")),
-    "the agent, output and keepalives": (f"{ASK_AGENT} {PRINT}", ("-A", "-o", "ServerAliveInterval=1")),
+    "stamps, output and keepalives": (f"{TOUCH} {PRINT}", CLIENT_ALIVE),
+    "injected input, stamps and keepalives": (f"{TYPE} {TOUCH}", CLIENT_ALIVE),
+    "the agent, output and keepalives": (f"{ASK_AGENT} {PRINT}", ("-A", *CLIENT_ALIVE)),
 }
 #: Bytes of the client that nobody typed, and with them signs that nobody made, or a program whose input leaves none
 #: before Enter. This is told from a person by nothing.

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from .installed import SEC, Installed
-from .machine import cut
+from .machine import CLIENT_ALIVE, cut
 from .terminal import Terminal, boottime
 from .test_connections import assert_on_time, line, type_now_and_then
 
@@ -111,7 +111,7 @@ def test_sftp_stays_through_a_transfer_and_is_ended_after_it(idled: Installed) -
 
 def test_idle_sftp_is_ended(idled: Installed) -> None:
     idled.limits(idle=f"{IDLE}s")
-    with idled.machine.terminal("sftp", "-o", "ServerAliveInterval=1", "alice@127.0.0.1") as client:
+    with idled.machine.terminal("sftp", *CLIENT_ALIVE, "alice@127.0.0.1") as client:
         last = said_at(client, "sftp> ")
         assert_on_time(said_at(client, "Connection closed"), last, IDLE)
     assert idled.processes("alice") == []
