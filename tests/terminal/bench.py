@@ -237,4 +237,5 @@ def handle_of(
 ) -> Handle:
     """A session with that leader."""
     id = SessionId(procfs.boot_id(), leader.pid, leader.start)
-    return Handle(session=Session(id=id, user=user, uid=uid, opened_at=1, tty=tty), cgroup=cgroup)
+    inode = procfs.inode(cgroup) if cgroup else 0
+    return Handle(session=Session(id=id, user=user, uid=uid, opened_at=1, tty=tty), cgroup=cgroup, inode=inode)
