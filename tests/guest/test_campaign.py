@@ -38,8 +38,7 @@ CALM = 4.0  # seconds, at most, from one to the next
 UNTOLD = ("journal hung", "journal away", "state damaged")
 #: Where /run is full systemd makes no scope for who logs in, and logind forgets whom it knew when it is restarted: then
 #: nobody but this daemon knows of them, and a fault that takes its memory, too, would leave nobody who does.
-#: Memory: once, together with a journal that hung, there was no daemon for a minute; why is not known yet.
-ALONE = ("run full", "memory used up")
+ALONE = ("run full",)
 
 
 @dataclass(frozen=True)
