@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from idled import clock, journal
+from idled import clock, hands, journal
 from idled.control import interface
 from idled.control.peer import Peer
 from idled.control.service import Call
@@ -31,7 +31,11 @@ FLOOD = Path(__file__).parents[1] / "flood.py"
 
 
 @pytest.mark.parametrize("mode", ["observe", "enforce"])
-def test_an_end_that_was_asked_for_begins_in_either_mode(tmp_path: Path, mode: str) -> None:
+def test_an_end_that_was_asked_for_begins_in_either_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(hands, "_LAST_WORDS", 60)  # or it is over before it is looked at
+
     async def story(office: FrontOffice) -> None:
         session = office.open(41, 5000)
         assert await office.ask(ROOT, "End", session="41", reason="disk \u202e\n full " + "x" * 1000) == {}
