@@ -87,7 +87,7 @@ class Journal:
     """Where records go."""
 
     def __init__(self) -> None:
-        self._native = Native() if SOCKET.exists() else None
+        self._native = Native(self._lost) if SOCKET.exists() else None
         self._troubles = {kind: deque[Written](maxlen=_KEPT) for kind in _TROUBLES}
         self._followers: list[_Follower] = []
 
@@ -98,6 +98,10 @@ class Journal:
             return False, "there is none; records go to stderr"
         waiting = self._native.waiting
         return not waiting, f"it takes nothing just now; records that wait: {waiting}" if waiting else "ok"
+
+    def _lost(self, records: int) -> None:
+        note = f"the journal took nothing for so long that the oldest records were lost: {records}"
+        self.write(Record(kind=Kind.TROUBLE, note=note))
 
     async def taken(self) -> None:
         """Wait until the journal has all records that were written."""

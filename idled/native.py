@@ -9,21 +9,22 @@ Those that wait go with the process: a daemon that stops gives the journal a las
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 SOCKET: Final = Path("/run/systemd/journal/socket")
-#: Records that may wait; of more the oldest are lost.
-_WAITING: Final = 4096
-_AGAIN_AFTER: Final = 0.25
+#: Records that may wait, less than a kB each; of more the oldest are lost.
+_WAITING: Final = 32_768
+_AGAIN_AFTER: Final = 0.05
 
 
 class Native:
-    """The way to the journal."""
+    """The way to the journal. `lost` is told how many records were lost, as soon as the journal takes some again."""
 
-    def __init__(self) -> None:
+    def __init__(self, lost: Callable[[int], None]) -> None:
+        self._tell_lost, self._lost = lost, 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         # What the kernel lets through as one, see unix_dgram_sendmsg().
         self._largest = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - 32
@@ -39,6 +40,7 @@ class Native:
         """Send a record, after those that wait; of one that is too large, what fits of its longest values."""
         while len(record := b"".join(_field(name, value) for name, value in fields.items())) > self._largest:
             fields = _shorter(fields)
+        self._lost += len(self._records) == _WAITING
         self._records.append(record)
         if self._again is None:
             self._send_all()
@@ -58,6 +60,9 @@ class Native:
                     self._again = asyncio.get_running_loop().call_later(_AGAIN_AFTER, self._send_all)
                 return
             self._records.popleft()
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            self._tell_lost(lost)
 
 
 def _shorter(fields: Mapping[str, str]) -> dict[str, str]:

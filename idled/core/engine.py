@@ -8,6 +8,7 @@ A look (`LookAt`) is answered with `Looked` before the session is decided on: no
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Final
 
 from . import timing
@@ -47,6 +48,10 @@ from .policy import Policy
 from .span import Usec
 from .watch import Status, Watch, same, status
 from .watches import Watches
+
+#: Sessions that are looked at in one call. A look is as old as the call when it is decided on, and whoever drives the
+#: engine has others to answer, however many sessions are due.
+_AT_ONCE: Final = 16
 
 
 class Engine:
@@ -364,17 +369,18 @@ class Engine:
             if watch.memory.ending is not None:
                 continue  # it ends as it began to
             self._set_limits(watch, now)
-            self._look(watch)
+            self._watches.schedule(watch, now)
 
-    def _stepped(self, event: Stepped, _now: Usec) -> None:
+    def _stepped(self, event: Stepped, now: Usec) -> None:
         self._do(Record(kind=Kind.CLOCK_STEPPED, late=event.by))
-        self._look_at(self._watches)
+        self._look_soon(self._watches, now)
 
-    def _scanned(self, _event: Scanned, _now: Usec) -> None:
-        self._look_at(watch for watch in self._watches if not watch.observed or watch.memory.idle.noted)
+    def _scanned(self, _event: Scanned, now: Usec) -> None:
+        self._look_soon((watch for watch in self._watches if not watch.observed or watch.memory.idle.noted), now)
 
     def _woken(self, _event: Woken, now: Usec) -> None:
-        for watch in self._watches.due(now):
+        """The first of those that are due; for the others the deadline is past, so the next call is not far."""
+        for watch in islice(self._watches.due(now), _AT_ONCE):
             if watch.memory.ending is not None:
                 self._kill(watch, watch.memory.ending, now)
             else:
@@ -400,10 +406,10 @@ class Engine:
         if changed:
             self._do(Record(kind=Kind.LIMITS_SET, session=watch.session, limits=limits))
 
-    def _look_at(self, watches: Iterable[Watch]) -> None:
+    def _look_soon(self, watches: Iterable[Watch], now: Usec) -> None:
         for watch in watches:
             if watch.memory.ending is None:
-                self._look(watch)
+                self._watches.schedule(watch, now)
 
     def _look(self, watch: Watch) -> None:
         """Look at it; where it may be fed from elsewhere, first there (activity, 11)."""

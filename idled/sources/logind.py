@@ -28,6 +28,9 @@ _MANAGER: Final = DBusAddress("/org/freedesktop/login1", _NAME, "org.freedesktop
 _PATIENCE: Final = 10.0
 _LAST_PATIENCE: Final = 1.0
 _AGAIN_AFTER: Final = 2.0
+#: Calls under way; the bus lets a connection wait for 128 answers.
+_MOST_ASKED: Final = 64
+_MOST_LET_GO: Final = 32
 _SESSION_CLASSES: Final = {"user", "user-early", "user-light", "user-early-light", "user-incomplete"}
 _SESSION_TYPES: Final = {"tty", "unspecified"}
 
@@ -59,6 +62,7 @@ class Logind:
         self._bus: DBusConnection | None = None
         self._serials = count(1)
         self._replies: dict[int, asyncio.Future[Message]] = {}
+        self._asking, self._letting_go = asyncio.Semaphore(_MOST_ASKED), asyncio.Semaphore(_MOST_LET_GO)
         self._listed: set[str] = set()  # ids of the sessions that need not be asked for again
         self._unseen: set[str] = set()  # those that were asked for once, and not seen then
         self.health = "not connected"
@@ -119,8 +123,7 @@ class Logind:
         new = [row[4] for row in sessions if row[0] not in self._listed]
         self._listed &= {row[0] for row in sessions}
         self._unseen &= {row[0] for row in sessions}
-        for batch in range(0, len(new), 64):
-            await asyncio.gather(*(self._session(path, found=True) for path in new[batch : batch + 64]))
+        await asyncio.gather(*(self._session(path, found=True) for path in new))
 
     async def terminate(self, logind_id: str) -> None:
         """Let logind end and forget a session; one it does not know is fine."""
@@ -134,7 +137,8 @@ class Logind:
         if self._bus is None:
             return
         try:
-            await self._call(call)
+            async with self._letting_go:
+                await self._call(call)
         except _FAILURES as error:
             if "NoSuch" not in str(error):
                 self._trouble(f"logind does not let go: {_said(error)}, ignoring")
@@ -193,7 +197,8 @@ class Logind:
         address = DBusAddress(path, _NAME, "org.freedesktop.DBus.Properties")
         call = new_method_call(address, "GetAll", "s", ("org.freedesktop.login1.Session",))
         try:
-            (properties,) = await self._call(call)
+            async with self._asking:
+                (properties,) = await self._call(call)
         except LogindError:  # it was over before it could be asked
             return
         told = {key: value[1] for key, value in properties.items()}

@@ -270,9 +270,16 @@ class World:
     # What the engine is told, and what it does
 
     def tell(self, event: Event) -> None:
-        queue, self.hung_up = [event], []
+        """What happened, and what is due by then because of it."""
         if not self.up:
             return
+        self._tell(event)
+        if isinstance(event, (Reloaded, Stepped)):
+            while (at := self.engine.deadline) is not None and at <= self.now:
+                self._tell(Woken())
+
+    def _tell(self, event: Event) -> None:
+        queue, self.hung_up = [event], []
         while queue:
             for action in self.engine.handle(queue.pop(0), self.now):
                 queue.extend(self._perform(action))

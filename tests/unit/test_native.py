@@ -26,9 +26,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def journal() -> Iterator[Native]:
-    """The way to it; the daemon never closes its own."""
-    way = Native()
+def journal(lost: list[int] | None = None) -> Iterator[Native]:
+    """The way to it, and how many were lost; the daemon never closes its own."""
+    lost = [] if lost is None else lost
+    way = Native(lost.append)
     with way._socket:
         yield way
 
@@ -90,14 +91,19 @@ def test_one_that_is_away_gets_all_when_it_is_back(place: Path, left: str) -> No
     asyncio.run(run())
 
 
-def test_of_too_many_the_latest_are_kept(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_too_many_the_latest_are_kept_and_the_others_told_of(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         monkeypatch.setattr(native, "_WAITING", 5)
-        with journal() as way:
+        lost = list[int]()
+        with journal(lost) as way:
             for number in range(10):
                 way.send({"N": str(number)})
             with listen(place) as inbox:
                 assert await take(inbox, 5) == numbered(10)[5:]
+                assert lost == [5]
+                way.send({"N": "0"})
+                assert await take(inbox, 1) == numbered(1)
+        assert lost == [5]
 
     asyncio.run(run())
 

@@ -30,6 +30,8 @@ from idled.core.events import (
     Reloaded,
     Remember,
     Restored,
+    Scanned,
+    Stepped,
     Survived,
     Warn,
     Withdraw,
@@ -155,6 +157,13 @@ class Driver:
     # What the engine is told and says
 
     def tell(self, event: Event) -> None:
+        """What happened, and what is due by then because of it."""
+        self._tell(event)
+        if isinstance(event, (Reloaded, Scanned, Stepped)):
+            while (at := self.engine.deadline) is not None and at <= self.now:
+                self._tell(Woken())
+
+    def _tell(self, event: Event) -> None:
         queue = deque([event])
         while queue:
             for action in self.engine.handle(queue.popleft(), self.now):

@@ -711,8 +711,25 @@ def test_scanned_looks_where_no_look_is_planned() -> None:
 def test_one_look_at_a_time() -> None:
     run = driver()
     session = run.open()
-    assert LookAt(id=session) in run.engine.handle(Stepped(by=0), run.now)
-    assert LookAt(id=session) not in run.engine.handle(Stepped(by=0), run.now)
+    run.engine.handle(Stepped(by=0), run.now)
+    assert LookAt(id=session) in run.engine.handle(Woken(), run.now)
+    run.engine.handle(Stepped(by=0), run.now)
+    assert LookAt(id=session) not in run.engine.handle(Woken(), run.now)
+
+
+def test_of_many_that_are_due_some_are_looked_at_in_a_call_and_the_others_in_the_next() -> None:
+    """So that no decision is taken by what was seen long before, and nobody else has to wait for all of them."""
+    run = driver()
+    sessions = [run.open() for _ in range(100)]
+    run.engine.handle(Stepped(by=0), run.now)
+    seen = list[SessionId]()
+    for _ in range(7):
+        assert run.engine.deadline == run.now
+        looks = [action.id for action in run.engine.handle(Woken(), run.now) if isinstance(action, LookAt)]
+        assert 0 < len(looks) <= 16
+        seen += looks
+    assert sorted(seen) == sorted(sessions)
+    assert run.engine.handle(Woken(), run.now) == []
 
 
 def test_looks_that_change_nothing_leave_nothing_behind() -> None:
