@@ -10,7 +10,10 @@ A bound is never too early and only grows. What needs two kinds of evidence at o
    fetches through a forwarded agent comes without a sign. What is left of either is recorded once as forged.
    Some keys leave no sign: those of an unfinished line while a terminal takes input line by line, and those that the
    terminal itself takes (Ctrl-C, Ctrl-S). So in the first case the bytes alone count, and so they do when they are
-   fewer than an agent's shortest answer (`hidden_until`).
+   fewer than an agent's shortest answer (`hidden_until`). Among more bytes such a key is told only beside a sign of
+   others: what then came in soon after the look before counts; what came over a long time does as far as a program
+   wrote on a terminal (Ctrl-C brings a prompt). So it does in the look that shows a terminal first: what sshd said to
+   get it is among the bytes.
 3. Of an SSH session without terminals: bytes that went into the session or came out of it (traffic). A rule may say
    otherwise for either kind, and may let output count (`output_until`); a line of ours, a warning, is none.
    Output counts while it is on its way: until the client acknowledged the last of it, over a slow line or a fast one,
@@ -48,7 +51,7 @@ from typing import Final
 from .model import Activity
 from .rekeys import apart
 from .span import SEC, Usec
-from .stamps import STEP, TICK, Sign, TerminalLook, Window, sign
+from .stamps import STEP, TICK, Sign, TerminalLook, Window, sign, written_until
 
 _DOUBTS: Final = 3
 #: Of chatter: looks without it, a second or more apart, until the session is no longer chatty.
@@ -63,6 +66,8 @@ _DEAF: Final = 3 * SEC
 _ANSWER: Final = 5
 #: More bytes than a line of ours comes to.
 _TOLD: Final = 1024
+#: Looks no farther apart blur when bytes came by no more than an SSH session may be late.
+_NEAR: Final = 4 * SEC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +174,8 @@ def follow(
     `elsewhere_until`: until when the user can have been active in another session; None where there is none (11).
     """
     before = {terminal.device: terminal for terminal in trace.terminals}
-    signs = _signs(before, trace, look)
+    window = _window(trace, look)
+    signs = [sign(before.get(terminal.device), terminal, window) for terminal in look.terminals]
     doubtful = any(found.doubtful for found in signs)
     moved = any(found.moved for found in signs)
     exact = look.connection is not None and look.connection.counted is not None
@@ -183,8 +189,7 @@ def follow(
         doubts=min(trace.doubts + doubtful, _DOUBTS),
     )
     new = _with_connection(new, trace.connection, trace.at, look)
-    if _hides(trace, look):
-        new = replace(new, hidden_until=new.bytes_until)
+    new = replace(new, hidden_until=max(trace.hidden_until, _hidden_until(trace, look, signs, window, new.bytes_until)))
     new = _with_suspicion(new, trace, look, doubtful=doubtful, moved=moved)
     inner = [found for terminal, found in zip(look.terminals, signs, strict=True) if terminal.inner]
     outer = [found for terminal, found in zip(look.terminals, signs, strict=True) if not terminal.inner]
@@ -213,14 +218,13 @@ def _explains(fed_until: Usec, since: Usec, inner: Iterable[Sign]) -> bool:
     return fed_until + _FED >= max([since, *(found.until - STEP for found in inner if found.moved)])
 
 
-def _signs(before: Mapping[int, TerminalLook], trace: Trace, look: Look) -> list[Sign]:
-    window = Window(
+def _window(trace: Trace, look: Look) -> Window:
+    return Window(
         begin=trace.at,
         end=look.at,
         begin_offset=look.offset if trace.offset is None else trace.offset,
         end_offset=look.offset,
     )
-    return [sign(before.get(terminal.device), terminal, window) for terminal in look.terminals]
 
 
 def _vanished(before: Mapping[int, TerminalLook], look: Look) -> list[Usec]:
@@ -232,7 +236,7 @@ def _remembered(before: Mapping[int, TerminalLook], now: TerminalLook, found: Si
     """What the next look is compared with (`stamps`, 5)."""
     was = before.get(now.device)
     stays = was is not None and was.doubted and was.atime == now.atime
-    return replace(now, doubted=found.doubtful or stays)
+    return replace(now, mtime=0, doubted=found.doubtful or stays)
 
 
 def _active_until(trace: Trace, look: Look, kinds: frozenset[Activity], fed_until: Usec) -> Usec:
@@ -257,6 +261,21 @@ def _input_until(trace: Trace, look: Look, fed_until: Usec) -> Usec:
         return trace.bytes_until
     own = min(max(trace.signs_until, trace.hidden_until), trace.bytes_until)
     return max(own, min(trace.inner_until, fed_until))
+
+
+def _hidden_until(trace: Trace, look: Look, signs: list[Sign], window: Window, bytes_until: Usec) -> Usec:
+    """Until when there can have been keys that left no sign (2); 0: since the look before none that are told."""
+    if _hides(trace, look):
+        return bytes_until
+    known = {terminal.device for terminal in trace.terminals}
+    outer = [pair for pair in zip(look.terminals, signs, strict=True) if not pair[0].inner]
+    shown = [pair for pair in outer if pair[1].until and not pair[1].doubtful]
+    if not shown:
+        return 0
+    new = any(found.moved or terminal.device not in known for terminal, found in shown)
+    if new and window.end - window.begin <= _NEAR:
+        return bytes_until
+    return min(bytes_until, max(written_until(terminal, window) for terminal, _ in outer))
 
 
 def _hides(trace: Trace, look: Look) -> bool:

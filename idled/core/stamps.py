@@ -17,6 +17,7 @@
    stays so: when the clock gets to the block of such a stamp, or is still in it, that tells nothing more.
 6. Input waiting in the terminal's queue that was not there at the last look came in between, at the latest just now.
    When a program has read since, or can have without a trace, that is all of what is waiting.
+7. mtime is to output by a program what atime is to input. It is no sign of input, but bounds what left none.
 """
 
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class TerminalLook:
     device: int  # its device number
     atime: Usec
     ctime: Usec
+    mtime: Usec = 0  # 0: not known, as of looks that were followed
     queued: int = 0  # bytes typed that no program has read (TIOCINQ)
     canonical: bool = False  # input goes line by line: what is typed leaves no trace before Enter
     inner: bool = False  # its other side is not sshd's but a multiplexer's or the like
@@ -84,6 +86,11 @@ def sign(before: TerminalLook | None, now: TerminalLook, window: Window) -> Sign
     if now.ctime == before.ctime:
         return Sign(until=_moved(now.atime, window), moved=True)
     return Sign(until=_moved(now.atime, window, now.ctime), moved=True, doubtful=True)
+
+
+def written_until(terminal: TerminalLook, window: Window) -> Usec:
+    """Until when a program can have written to it within the window, CLOCK_BOOTTIME; 0: none has (7)."""
+    return max(_ends(terminal.mtime, window), default=0)
 
 
 def _first_sight(now: TerminalLook, window: Window) -> Sign:

@@ -41,6 +41,7 @@ def _look_at(device: int, name: str, uid: int, *, inner: bool) -> TerminalLook |
         device=device,
         atime=status.st_atime_ns // 1000,
         ctime=status.st_ctime_ns // 1000,
+        mtime=status.st_mtime_ns // 1000,
         queued=queued,
         canonical=canonical,
         inner=inner,

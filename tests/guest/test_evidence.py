@@ -10,7 +10,7 @@ import pytest
 
 from .installed import CONSOLE_LATE, LATE, SEC, Installed
 from .machine import CLIENT_ALIVE, received_at
-from .terminal import Unseen, boottime
+from .terminal import PROMPT, Unseen, boottime
 from .test_ends import type_until
 
 IDLE = 8
@@ -164,3 +164,19 @@ def test_keys_that_the_terminal_itself_takes_are_input(idled: Installed) -> None
         assert boottime() - before > 12 * SEC
         assert terminal.closed_at is None
         assert 4 * SEC <= terminal.wait_closed(20) - last <= 4 * SEC + LATE
+
+
+def test_an_interrupt_counts_beside_the_command_that_it_stops(idled: Installed) -> None:
+    """Both come between two looks, the interrupt after the block of the command's stamp: only a prompt tells of it."""
+    idled.limits(idle="10s")
+    with idled.login("alice") as terminal:
+        idled.machine.run("systemctl", "stop", "idled")
+        typed = terminal.type("sleep 1000\n")
+        with suppress(Unseen):
+            terminal.wait_closed(9)
+        interrupted = terminal.type("\x03")
+        terminal.expect(PROMPT)
+        idled.machine.run("systemctl", "start", "idled")
+        closed = terminal.wait_closed(30)
+    assert interrupted - typed > 8 * SEC
+    assert 10 * SEC <= closed - interrupted <= 10 * SEC + LATE

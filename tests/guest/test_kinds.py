@@ -84,7 +84,8 @@ def test_sessions_without_a_terminal_say_what_they_are(idled: Installed) -> None
 
 
 def test_what_runs_beside_a_terminal_is_told_with_it_and_looks_well(idled: Installed) -> None:
-    idled.limits(idle="10min", absolute="12h")
+    # A short name leaves room for the session's, which grows with the machine's days.
+    idled.policy('mode = "enforce"\n[[rule]]\nname = "all"\nidle_timeout = "10min"\nabsolute_timeout = "12h"\n')
     machine = idled.machine
     share = f"-oControlPath={MASTER}"
     with idled.login("alice", "-M", share), machine.client("sftp", share, "alice@127.0.0.1") as sftp:

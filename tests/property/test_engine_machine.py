@@ -125,6 +125,19 @@ class Machine(RuleBasedStateMachine):
         if login is not None and login.ptys:
             self.world.take_lines(login, login.ptys[which % len(login.ptys)], lines)
 
+    @rule(who=WHO, which=WHO, span=SPANS)
+    def run_and_interrupt(self, who: int, which: int, span: Usec) -> None:
+        """A command is typed, runs, and is stopped."""
+        login = self.pick(who, forger=False)
+        if login is not None and login.ptys:
+            pty = login.ptys[which % len(login.ptys)]
+            self.world.take_lines(login, pty, False)
+            self.world.type(login, pty, keys=9)
+            self.world.take_lines(login, pty, True)
+            self.world.advance(span)
+            if login in self.world.open() and pty in login.ptys:
+                self.world.interrupt(login, pty)
+
     @precondition(lambda self: self.may_step)
     @rule(by=STEPS)
     def set_clock(self, by: Usec) -> None:

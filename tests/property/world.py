@@ -81,6 +81,7 @@ class Pty:
     device: int
     atime: Usec
     ctime: Usec
+    mtime: Usec
     queued: int = 0
     lines: bool = False  # it takes input line by line
     seen_lines: bool = False
@@ -98,12 +99,19 @@ class Pty:
         self.atime = second * SEC
         return True
 
+    def write(self, wall: Usec) -> None:
+        """A program writes."""
+        second = wall // SEC
+        if (second ^ self.mtime // SEC) & ~7:
+            self.mtime = second * SEC
+
     def look(self) -> TerminalLook:
         return TerminalLook(
             name=f"pts/{self.device}",
             device=self.device,
             atime=self.atime,
             ctime=self.ctime,
+            mtime=self.mtime,
             queued=self.queued,
             canonical=self.lines,
         )
@@ -497,7 +505,7 @@ class World:
 
     def new_pty(self) -> Pty:
         self.count += 1
-        return Pty(device=34_816 + self.count, atime=self.wall, ctime=self.wall)
+        return Pty(device=34_816 + self.count, atime=self.wall, ctime=self.wall, mtime=self.wall)
 
     def login(self, *, service: str, uid: int, terminal: bool, stubborn: int) -> Login:
         self.count += 1
@@ -560,6 +568,7 @@ class World:
                 sure = login.wire is not None
             elif read:
                 sure = pty.read(self.wall) or not pty.tainted
+                pty.write(self.wall)
             else:
                 pty.queued += keys
         if login.wire is not None:
@@ -602,6 +611,15 @@ class World:
             login.fresh_at = 0
         login.loose_at = self.now
         pty.lines = lines
+
+    def interrupt(self, login: Login, pty: Pty) -> None:
+        """Ctrl-C: the terminal itself takes the key, and the shell, which reads key by key, writes its prompt."""
+        self.take_lines(login, pty, False)
+        pty.write(self.wall)
+        pty.queued = 0
+        if login.wire is not None:
+            login.wire.move(self.now, delivered=1, issued=30)
+        login.typed(self.now, 1, sure=login.wire is not None)
 
     def close(self, login: Login, pty: Pty) -> None:
         """A further terminal of the connection is closed; one nobody looked at can take its input with it."""

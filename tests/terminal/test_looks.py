@@ -56,6 +56,7 @@ def test_name_device_and_stamps(pty: Pty) -> None:
         device=pty.device,
         atime=status.st_atime_ns // 1000,
         ctime=status.st_ctime_ns // 1000,
+        mtime=status.st_mtime_ns // 1000,
         queued=0,
         canonical=True,
     )

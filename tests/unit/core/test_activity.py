@@ -46,7 +46,7 @@ class Seen:
 
     def pty(self, device: int, born: float) -> TerminalLook:
         stamp = usec(born) + self.offset
-        return TerminalLook(name=f"pts/{device - 34816}", device=device, atime=stamp, ctime=stamp)
+        return TerminalLook(name=f"pts/{device - 34816}", device=device, atime=stamp, ctime=stamp, mtime=stamp)
 
     def change(self, n: int = 0, **fields: Usec) -> None:
         self.ptys[34816 + n] = replace(self.ptys[34816 + n], **fields)  # type: ignore[arg-type]
@@ -73,6 +73,12 @@ class Seen:
         if (second ^ self.ptys[34816 + n].atime // SEC) & ~7:
             self.change(n, atime=second * SEC)
         self.change(n, queued=0)
+
+    def write(self, at: float, n: int = 0) -> None:
+        """A program writes."""
+        second = self.wall(at) // SEC
+        if (second ^ self.ptys[34816 + n].mtime // SEC) & ~7:
+            self.change(n, mtime=second * SEC)
 
     def key(self, at: float, n: int = 0) -> None:
         self.read(at, n)
@@ -278,6 +284,84 @@ def test_lines_hide_nothing_that_was_not_delivered() -> None:
     seen.change(canonical=True)
     touch(seen)
     assert seen.active(1900) == told(1020)
+
+
+# Keys that leave no sign, among others that do
+
+
+def command(seen: Seen, at: float) -> None:
+    """A line is typed, and read; a program answers."""
+    seen.read(at)
+    seen.write(at)
+    seen.net(at, into=10, out=30)
+
+
+def interrupt(seen: Seen, at: float) -> None:
+    """Ctrl-C under a job: the terminal takes the key, and the shell writes its prompt."""
+    seen.net(at, into=1, out=30)
+    seen.write(at)
+
+
+def test_an_interrupt_long_after_its_command() -> None:
+    seen = Seen()
+    command(seen, 1100)
+    interrupt(seen, 1500)
+    assert seen.active(1800) == told(1500)
+
+
+def test_an_interrupt_after_a_command_in_a_block_that_was_seen() -> None:
+    seen = Seen()
+    seen.key(1100)
+    seen.look(1101)
+    command(seen, 1102)
+    interrupt(seen, 1500)
+    assert seen.active(1800) == told(1500)
+
+
+@pytest.mark.parametrize("into", [0, 9])
+def test_what_comes_after_a_command_is_no_interrupt(into: int) -> None:
+    """A keepalive, an answer of the agent: nothing was written since the command."""
+    seen = Seen()
+    command(seen, 1100)
+    seen.net(1500, into=into)
+    assert seen.active(1800) == 1104 + BLOCK_END
+
+
+def test_output_alone_is_no_interrupt() -> None:
+    seen = Seen()
+    seen.key(1020)
+    seen.look(1090)
+    seen.write(1500)
+    seen.net(1500, into=9, out=500)
+    assert seen.active(1800) == 1024 + BLOCK_END
+
+
+def test_a_forged_stamp_and_output_are_no_interrupt() -> None:
+    seen = Seen()
+    seen.key(1020)
+    seen.look(1090)
+    touch(seen)
+    seen.write(1500)
+    seen.net(1500, into=9, out=500)
+    assert seen.active(1800) == 1104 + BLOCK_END
+
+
+def test_a_key_soon_after_others_counts_though_nothing_is_written() -> None:
+    """Ctrl-S, a second after a line, in the next block."""
+    seen = Seen()
+    seen.look(1102)
+    command(seen, 1103.5)
+    seen.net(1105, into=1)
+    assert seen.active(1105.5) == told(1105)
+
+
+def test_a_key_beside_what_was_said_to_get_the_terminal() -> None:
+    seen = Seen(ptys=0)
+    seen.look(1006)
+    seen.ptys[34816] = seen.pty(34816, 1007)
+    seen.net(1007, into=62, out=80)
+    seen.net(1009, into=1)
+    assert seen.active(1009.5) == told(1009)
 
 
 # Without a terminal

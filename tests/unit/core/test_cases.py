@@ -44,6 +44,7 @@ class Facts:
     asked: int = 0  # bytes that the privileged sshd read, and
     answered: int = 0  # wrote
     read: bool = False  # a program read from the terminal
+    wrote: bool = False  # and wrote on it
     queued: int = 0  # bytes typed that no program reads
     touch: Usec | None = None  # the access time was set, so far ahead of the wall clock
     step: Usec = 1  # to a whole one of these
@@ -88,6 +89,9 @@ CONSOLE_KEY: Final = Facts(read=True)
 MESG: Final = Facts(into=7, out=30, wire=(252, 240), read=True, chmod=True)  # mesg n, Enter
 UNREAD_ENTER: Final = Facts(into=1, out=2, wire=(36, 36), queued=1)
 CTRL_C: Final = Facts(into=1, out=2, wire=(36, 36))
+COMMAND: Final = Facts(into=10, out=10, wire=(360, 360), read=True, wrote=True)
+INTERRUPT: Final = Facts(into=1, out=30, wire=(36, 68), wrote=True)  # Ctrl-C, and the shell's prompt
+LINE: Final = Facts(out=30, wire=(0, 68), wrote=True)  # of output
 TYPED_AHEAD: Final = Facts(into=6, out=8, wire=(216, 36), queued=6)
 TOUCH: Final = Facts(touch=0)
 TO_STEP: Final = Facts(touch=0, step=8 * SEC)
@@ -140,6 +144,7 @@ class Row:
 
 INPUT_OUTPUT: Final = {"activity": frozenset({Activity.INPUT, Activity.OUTPUT})}
 AT_100: Final = every(20, KEY, 20, 100)  # a person types now and then until 100, and has walked away
+AT_140: Final = every(20, KEY, 20, 140)
 ON_CONSOLE: Final = every(20, CONSOLE_KEY, 20, 100)
 TYPING: Final = every(5, KEY, 5, 200)
 
@@ -180,6 +185,11 @@ PEOPLE: Final = {
     "job that reads nothing, Enter": Row(seen=AT_100 + every(20, UNREAD_ENTER, 120, 220), end=280),
     "job that reads nothing, command and Enter": Row(seen=AT_100 + every(20, TYPED_AHEAD, 120, 220), end=280),
     "Ctrl-C": Row(seen=AT_100 + every(20, CTRL_C, 120, 220), end=280),
+    # Both since the same look, that of 150.
+    "Ctrl-C after a command": Row(seen=AT_140 + once(151, COMMAND) + once(185, INTERRUPT), end=245),
+    "Ctrl-C after a command and its output": Row(
+        seen=AT_140 + once(151, COMMAND) + every(1, LINE, 152, 184) + once(185, INTERRUPT), end=245
+    ),
     "multiplexed, the second used": Row(seen=once(20, KEY) + every(10, OTHER_KEY, 30, 100), terminals=2, end=160),
     "obscured keystrokes": Row(seen=AT_100 + every(0.02, CHAFF, 100.02, 101.9), end=160, late=OBSCURED),
     "obscured keystrokes, typing": Row(seen=TYPING + every(0.02, CHAFF, 5.02, 201.9), end=260, late=OBSCURED),
@@ -199,6 +209,8 @@ NOBODY: Final = {
     "window resized": Row(seen=AT_100 + every(0.5, RESIZED, 100.5, 103), end=160, late=LOOK),
     "window resized after a look": Row(seen=AT_100 + every(0.5, RESIZED, 140, 145), end=160),
     "agent loop": Row(seen=AT_100 + every(1, AGENT, 101, 300), end=160, late=BLOCK),
+    "a keepalive after a command": Row(seen=AT_140 + once(151, COMMAND) + once(185, SERVER_ALIVE), end=211, late=BLOCK),
+    "the agent asked after a command": Row(seen=AT_140 + once(151, COMMAND) + once(185, AGENT), end=211, late=BLOCK),
     "tmux detached": Row(seen=AT_100 + once(101, DETACH), end=161),
 }
 
@@ -376,6 +388,8 @@ class Stage(Seen):
         )
         if facts.read:
             self.read(at, facts.terminal)
+        if facts.wrote:
+            self.write(at, facts.terminal)
         if facts.queued:
             self.change(facts.terminal, queued=self.ptys[34816 + facts.terminal].queued + facts.queued)
         if facts.touch is not None:
