@@ -163,7 +163,9 @@ class Daemon:
             await logind.relist()
         for sighting in sshd.sightings(logind=logind.connected):
             await registry.see(sighting)
-        for sighting in utmp.sightings(utmp.read(), self._refuse):
+        leaders = {session.id.pid for session in self._engine.sessions()}  # a check of each record costs more
+        lines = [line for line in utmp.read() if line.pid not in leaders]
+        for sighting in utmp.sightings(lines, self._refuse):
             if registry.around(sighting.pid) is None:
                 await registry.see(sighting)
         registry.connections_again()

@@ -94,6 +94,8 @@ class Hands:
                 continue
             memory, handle = recalled
             alive = self.registry.adopt(handle)
+            if alive:
+                self.logind.need_not_ask(handle.session.logind)
             self.handle(events.Restored(memory=memory))
             if not alive:
                 self._closed(handle.session.id)
@@ -125,7 +127,10 @@ class Hands:
         )
 
     def _connection(self, handle: Handle) -> ConnectionLook | None:
-        return self._connections.look(handle.connection, leader(handle.session), handle.session.uid)
+        watch = self.engine.watch(handle.session.id)
+        before = watch.memory.trace.connection if watch else None
+        counted = before.counted if before else None
+        return self._connections.look(handle.connection, leader(handle.session), handle.session.uid, counted)
 
     def _warn(self, action: events.Warn) -> None:
         ends_in = action.ends_at - clock.now()

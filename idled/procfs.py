@@ -56,11 +56,20 @@ class Process:
 
 
 def _read(path: str) -> bytes | None:
+    """What stands in a file of the kernel's; each look reads dozens, and file objects cost as much as the kernel."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read()
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except _GONE:
         return None
+    try:
+        data = b""
+        while more := os.read(fd, 65536):
+            data += more
+        return data
+    except _GONE:
+        return None
+    finally:
+        os.close(fd)
 
 
 def _lines(path: str) -> list[bytes]:
@@ -229,8 +238,8 @@ def ptys_held(pid: int) -> set[int]:
     """Device numbers of the pseudo-terminals whose master side the process holds."""
     found = set()
     with suppress(OSError):
-        for name in os.listdir(f"/proc/{pid}/fdinfo"):
-            for line in _lines(f"/proc/{pid}/fdinfo/{name}"):
+        for name, link in _descriptors(pid).items():
+            for line in _lines(f"/proc/{pid}/fdinfo/{name}") if link.endswith("ptmx") else ():
                 if line.startswith(b"tty-index:"):
                     index = int(line.split()[1])
                     found.add(os.makedev(136 + (index >> 20), index & 0xFFFFF))
@@ -241,11 +250,18 @@ def sockets_held(pid: int) -> set[int]:
     """Inodes of the sockets that a process holds; none also where that may not be seen."""
     found = set()
     with suppress(OSError):
-        for name in os.listdir(f"/proc/{pid}/fd"):
-            with suppress(FileNotFoundError):  # closed meanwhile
-                link = os.readlink(f"/proc/{pid}/fd/{name}")
-                if link.startswith("socket:["):
-                    found.add(int(link[len("socket:[") : -1]))
+        for link in _descriptors(pid).values():
+            if link.startswith("socket:["):
+                found.add(int(link[len("socket:[") : -1]))
+    return found
+
+
+def _descriptors(pid: int) -> dict[str, str]:
+    """What each of its descriptors leads to."""
+    found = {}
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found[name] = os.readlink(f"/proc/{pid}/fd/{name}")
     return found
 
 

@@ -114,7 +114,7 @@ class Engine:
         watch.written = event.memory
         self._set_limits(watch, now)
         if watch.memory.ending is None:
-            self._look(watch)
+            self._watches.schedule(watch, now)
             return
         self._hang_up(watch, watch.memory.ending)
         self._schedule(watch, now)
@@ -127,7 +127,9 @@ class Engine:
 
     def _take_in(self, memory: Memory) -> Watch:
         watch = Watch(memory=memory, limits=Limits())
-        watch.observed = bool(memory.trace.terminals)
+        connection = memory.trace.connection
+        counted = connection is not None and connection.delivered is not None
+        watch.observed = bool(memory.trace.terminals) or counted  # until it is looked at
         self._watches.add(watch)
         return watch
 

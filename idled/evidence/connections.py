@@ -78,13 +78,18 @@ class Connections:
     def __init__(self) -> None:
         self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, _NETLINK_SOCK_DIAG)
 
-    def look(self, connection: str, leader: procfs.Process | None, uid: int) -> ConnectionLook | None:
-        """One look at the connection of a user; None when it is not there any more or cannot be asked for."""
+    def look(
+        self, connection: str, leader: procfs.Process | None, uid: int, counted: int | None = None
+    ) -> ConnectionLook | None:
+        """One look at the connection of a user; None when it is not there any more or cannot be asked for.
+
+        `counted`: the sshd whose counters the look before took; that it still is the one costs less to see.
+        """
         pair = parse(connection)
         if pair is None:
             return None
         try:
-            sshd = None if leader is None else user_side(leader, uid)
+            sshd = None if leader is None else user_side(leader, uid, counted)
             return self._look(pair, sshd, None if leader is None or leader.pid == sshd else leader.pid)
         except (OSError, struct.error, IndexError):
             return None
@@ -191,11 +196,20 @@ def _asleep(pid: int | None) -> bool:
     return process is None or process.state != "R"
 
 
-def user_side(leader: procfs.Process, uid: int) -> int | None:
+def user_side(leader: procfs.Process, uid: int, before: int | None = None) -> int | None:
     """The sshd that moves a connection's bytes: the leader's child that runs as the user; None while there is none yet.
 
     Root's is the leader itself before OpenSSH 9.8; its children are what it runs, and may be of the same file (sftp).
+    `before`: the one that it was.
     """
+    if before is not None and before != leader.pid and _is_child(before, leader):
+        return before
     guards = uid != 0 or "[priv]" in procfs.title(leader.pid)
     found = procfs.twin(leader, uid) if guards else leader
     return found.pid if found else None
+
+
+def _is_child(pid: int, leader: procfs.Process) -> bool:
+    """Whether it still is that child of the leader, and runs its file: no other that does can be of its number."""
+    found, file = procfs.process(pid), procfs.executable(leader.pid)
+    return found is not None and found.ppid == leader.pid and file is not None and procfs.executable(pid) == file

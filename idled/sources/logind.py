@@ -127,13 +127,13 @@ class Logind:
 
     async def terminate(self, logind_id: str) -> None:
         """Let logind end and forget a session; one it does not know is fine."""
-        await self._let_go(new_method_call(_MANAGER, "TerminateSession", "s", (logind_id,)))
+        await self._let_go(new_method_call(_MANAGER, "TerminateSession", "s", (logind_id,)), f"session {logind_id}")
 
     async def terminate_user(self, uid: int) -> None:
         """Let logind end and forget all of a user, the user manager included."""
-        await self._let_go(new_method_call(_MANAGER, "TerminateUser", "u", (uid,)))
+        await self._let_go(new_method_call(_MANAGER, "TerminateUser", "u", (uid,)), f"uid {uid}")
 
-    async def _let_go(self, call: Message) -> None:
+    async def _let_go(self, call: Message, of: str) -> None:
         if self._bus is None:
             return
         try:
@@ -141,7 +141,7 @@ class Logind:
                 await self._call(call)
         except _FAILURES as error:
             if "NoSuch" not in str(error):
-                self._trouble(f"logind does not let go: {_said(error)}, ignoring")
+                self._trouble(f"logind does not let go of {of}: {_said(error)}, ignoring")
 
     async def _call(self, call: Message) -> Any:
         if self._bus is None:
@@ -208,6 +208,11 @@ class Logind:
             self._listed.add(id)
         else:
             self._unseen.add(id)
+
+    def need_not_ask(self, id: str) -> None:
+        """What logind tells of this session was told the daemon before this one; it need not be asked for."""
+        if id:
+            self._listed.add(id)
 
     def ask_again(self, id: str) -> None:
         """At the next scan, about a session that is over for us: somebody may be in it yet, by mosh."""

@@ -282,7 +282,7 @@ class World:
         if not self.up:
             return
         self._tell(event)
-        if isinstance(event, (Reloaded, Stepped)):
+        if isinstance(event, (Reloaded, Restored, Stepped)):
             while (at := self.engine.deadline) is not None and at <= self.now:
                 self._tell(Woken())
 

@@ -238,13 +238,21 @@ def test_a_warning_is_withdrawn_when_nothing_can_be_seen_any_more() -> None:
     assert run.told() == ["780 warn idle 120", "801 withdraw"]
 
 
-def test_a_restored_session_with_terminals_counts_as_observed() -> None:
+@pytest.mark.parametrize(
+    ("shown", "counted"),
+    [({"terminals": (terminal("pts/3", T0),), "exact": False}, True), ({}, True), ({"exact": False}, False)],
+)
+def test_a_restored_session_counts_as_observed_as_it_was_and_is_looked_at_at_once(
+    shown: dict[str, Any], counted: bool
+) -> None:
     run = driver()
-    session = run.open(terminals=(terminal("pts/3", T0),))
+    session = run.open(**shown)
     memory = run.disk[session]
     run.engine = driver().engine
-    assert run.engine.handle(Restored(memory=memory), run.now)[-1] == LookAt(id=session)
-    assert run.status(session).observed
+    assert LookAt(id=session) not in run.engine.handle(Restored(memory=memory), run.now)
+    assert run.status(session).observed is counted
+    assert run.engine.deadline == run.now
+    assert run.engine.handle(Woken(), run.now) == [LookAt(id=session)]
 
 
 def test_forged_activity_is_recorded_once() -> None:

@@ -406,5 +406,21 @@ def test_a_session_that_is_over_for_us_is_asked_for_again(bus: Bus) -> None:
         Watcher().run(story)
 
 
+def test_what_the_daemon_before_this_one_knew_is_not_asked_for(bus: Bus) -> None:
+    with FakeLogind(bus.address, {"1": properties("1", ME), "2": properties("2", ME)}):
+
+        async def story(watcher: Watcher) -> None:
+            await watcher.source.first_listed.wait()
+            assert watcher.ids() == ["1"]
+            watcher.source.ask_again("2")
+            await watcher.source.relist()
+            assert sorted(watcher.ids()) == ["1", "2"]
+
+        watcher = Watcher()
+        watcher.source.need_not_ask("2")
+        watcher.source.need_not_ask("")
+        watcher.run(story)
+
+
 async def out_of_descriptors(_: Sighting) -> None:
     raise OSError(24, "Too many open files")
