@@ -19,7 +19,7 @@ from ..guest.machine import LOGOUT, Machine
 
 HERE = Path(__file__).parent
 PORT, USERS = 2299, 32
-STAND_IN, FOLDER = "/usr/local/sbin/stand_in", "/etc/stand_in"
+STAND_IN, FOLDER = "/usr/local/sbin/sshd", "/etc/stand_in"
 PAM = "session optional pam_loginuid.so\nsession optional pam_idled.so\nsession optional pam_systemd.so\n"
 ADD_USERS = """
 for number in $(seq 0 $(($1 - 1))); do

@@ -2,9 +2,9 @@
 /*
  * A stand-in for sshd, so that thousands of sessions cost no key exchange: it asks for no password and encrypts nothing.
  *
- *     stand_in PORT PAM_FOLDER
+ *     sshd PORT PAM_FOLDER
  *
- * All else is as sshd does it. For each TCP connection root's process, the leader, opens a PAM session and a pty; its
+ * All else is as sshd does it, whose name it has. For each TCP connection root's process, the leader, opens a PAM session and a pty; its
  * child runs the same file as the user and moves all bytes between connection and pty; the child of that has the pty
  * for its terminal and reads key by key, as a shell does at its prompt. The first line that the client sends is the
  * user's name, "$ " comes when the session is open. Each process is a fork of this small one, so that a session costs
@@ -32,6 +32,8 @@
 #include <utmpx.h>
 
 static volatile pid_t child;
+static char *title; /* the memory of the command line */
+static size_t title_size;
 
 static void die(const char *what) {
     fprintf(stderr, "stand_in: %s: %s\n", what, strerror(errno));
@@ -111,6 +113,12 @@ static void read_line(int fd, char *line, size_t size) {
     die("no user's name came");
 }
 
+/* As sshd calls its leaders. */
+static void call_it(const char *name) {
+    memset(title, 0, title_size);
+    snprintf(title, title_size, "sshd: %s [priv]", name);
+}
+
 static void leader(int connection, const struct sockaddr_in *peer, const char *folder, const char *port) {
     char name[64], link[128], terminal[64];
     const struct pam_conv conversation = {.conv = answer};
@@ -121,6 +129,7 @@ static void leader(int connection, const struct sockaddr_in *peer, const char *f
     const struct passwd *user = getpwnam(name);
     if (!user)
         die(name);
+    call_it(name);
     snprintf(link, sizeof link, "SSH_CONNECTION=127.0.0.1 %u 127.0.0.1 %s", ntohs(peer->sin_port), port);
     if (pam_start_confdir("sshd", name, &conversation, folder, &pam) != PAM_SUCCESS)
         die("pam_start");
@@ -145,7 +154,6 @@ static void leader(int connection, const struct sockaddr_in *peer, const char *f
         relay(connection, master);
     }
     close(tty);
-    close(connection);
     signal(SIGHUP, pass_on);
     signal(SIGTERM, pass_on);
     while (waitpid(child, NULL, 0) < 0 && errno == EINTR) {
@@ -159,7 +167,10 @@ static void leader(int connection, const struct sockaddr_in *peer, const char *f
 int main(int argc, char **argv) {
     if (argc != 3)
         return 2;
-    struct sockaddr_in here = {.sin_family = AF_INET, .sin_port = htons((in_port_t)atoi(argv[1]))};
+    const char *port = strdup(argv[1]), *folder = strdup(argv[2]);
+    title = argv[0];
+    title_size = (size_t)(argv[2] + strlen(argv[2]) - argv[0]);
+    struct sockaddr_in here = {.sin_family = AF_INET, .sin_port = htons((in_port_t)atoi(port))};
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1;
     here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
@@ -179,7 +190,7 @@ int main(int argc, char **argv) {
             close(listener);
             setsid();
             signal(SIGCHLD, SIG_DFL);
-            leader(connection, &peer, argv[2], argv[1]);
+            leader(connection, &peer, folder, port);
         }
         close(connection);
     }
