@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from .problems import ConfigError, Problem
+from .problems import ConfigError, Problem, printable
 
 MAIN: Final = Path("/etc/idled/idled.toml")
 #: In order of precedence, the first over the others.
@@ -23,7 +23,7 @@ _MOST_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file's path and text."""
+    """One file's path, to be shown, and text."""
 
     path: str
     text: str
@@ -55,12 +55,12 @@ def _read(path: Path) -> Source:
         with open(path, "rb", opener=at_once) as file:
             problem = _distrust(os.fstat(file.fileno()))
             if not problem:
-                return Source(str(path), file.read(_MOST_BYTES).decode())
+                return Source(printable(str(path)), file.read(_MOST_BYTES).decode())
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
     except UnicodeDecodeError as error:
         problem = f"byte {error.start} is not UTF-8, expected a TOML file in UTF-8"
-    raise ConfigError([Problem(file=str(path), text=problem)])
+    raise ConfigError([Problem(file=printable(str(path)), text=problem)])
 
 
 def at_once(path: str, flags: int) -> int:

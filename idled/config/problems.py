@@ -42,8 +42,12 @@ def shown(value: Any) -> str:
         text = hex(value)  # of thousands of digits str() makes an error
     else:
         text = str(value)
-    cut = text if len(text) <= 80 else text[:77] + "..."
-    return "".join(sign if sign.isprintable() else "?" for sign in cut)
+    return printable(text if len(text) <= 80 else text[:77] + "...")
+
+
+def printable(text: str) -> str:
+    """A text that may come from anybody, as the name of a file does, safe on a terminal."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -125,3 +125,17 @@ def test_a_drop_in_that_leads_nowhere_or_is_writable_is_no_silent_loss(main: Pat
     (folder / "a.toml").symlink_to("gone")
     with pytest.raises(ConfigError, match=r"conf.d/a.toml: cannot be read"):
         read_all(main)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o666])
+def test_a_name_is_shown_without_what_a_terminal_obeys(main: Path, mode: int) -> None:
+    folder = main.parent / "conf.d"
+    folder.mkdir()
+    drop_in = folder / "\x1b]0;x\x07.toml"
+    drop_in.write_text("")
+    drop_in.chmod(mode)
+    try:
+        shown = read_all(main)[-1].path
+    except ConfigError as error:
+        shown = str(error).removesuffix(error.problems[0].text).removesuffix(": ")
+    assert shown == f"{folder}/?]0;x?.toml"
