@@ -31,6 +31,7 @@ class Vanishing:
         self._fault = fault
         self._left = at
         self._patches = ExitStack()
+        self._spoiled: int | None = None  # descriptor of what was opened, and cannot be read
         self.hit = ""
 
     def __enter__(self) -> Self:
@@ -40,6 +41,7 @@ class Vanishing:
             self._patch(os, name, empty)
         for owner in (builtins, io):
             self._patch(owner, "open", io.BytesIO)
+        self._patch_descriptors()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,6 +61,31 @@ class Vanishing:
             raise self._fault or FAULTS["gone"] or AssertionError
 
         self._patches.enter_context(patch.object(owner, name, read))
+
+    def _patch_descriptors(self) -> None:
+        """What is read without a file object."""
+        original_open, original_read = os.open, os.read
+
+        def open_(path: Any, *args: Any, **options: Any) -> int:
+            spoil = self._is_here(path)
+            if spoil:
+                self.hit = f"os.open {path}"
+                if self._fault is not None and not isinstance(self._fault, ProcessLookupError):
+                    raise self._fault
+            fd = original_open(path, *args, **options)
+            self._spoiled = fd if spoil else self._spoiled
+            return fd
+
+        def read(fd: int, size: int) -> bytes:
+            if fd != self._spoiled:
+                return original_read(fd, size)
+            self._spoiled = None
+            if self._fault is not None:
+                raise self._fault
+            return b""
+
+        self._patches.enter_context(patch.object(os, "open", open_))
+        self._patches.enter_context(patch.object(os, "read", read))
 
     def _is_here(self, path: Any) -> bool:
         if not str(path).startswith(_WHERE):
