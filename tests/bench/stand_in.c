@@ -4,10 +4,10 @@
  *
  *     sshd PORT PAM_FOLDER
  *
- * All else is as sshd does it, whose name it has. For each TCP connection root's process, the leader, opens a PAM session and a pty; its
- * child runs the same file as the user and moves all bytes between connection and pty; the child of that has the pty
- * for its terminal and reads key by key, as a shell does at its prompt. The first line that the client sends is the
- * user's name, "$ " comes when the session is open. Each process is a fork of this small one, so that a session costs
+ * All else is as sshd does it, whose name it has. For each TCP connection root's process, the leader, opens a PAM
+ * session and a pty; its child runs the same file as the user and moves all bytes between connection and pty; the child
+ * of that has the pty for its terminal and reads key by key, as a shell does at its prompt. The first line that the
+ * client sends is the user's name, "$ " comes when the session is open. Each process is a fork of this, so a session costs
  * little memory.
  */
 #define _GNU_SOURCE

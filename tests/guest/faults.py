@@ -100,10 +100,10 @@ done
 """
 
 
-# What writes a line just then has its socket started again, and systemd takes the stop back.
-STOP_JOURNAL = """
+# Who writes a line just then has a socket started again, and systemd takes the stop back.
+STOP = """
 for try in $(seq 50); do
-    systemctl stop systemd-journald.socket systemd-journald-dev-log.socket systemd-journald && exit
+    systemctl stop "$@" && exit
     sleep 0.1
 done
 exit 1
@@ -217,13 +217,12 @@ def full_journal(machine: Machine) -> Iterator[None]:
 @contextmanager
 def without_journal(machine: Machine) -> Iterator[None]:
     """There is no journal, nor anything that listens in its place."""
+    units = ("systemd-journald.socket", "systemd-journald-dev-log.socket", "systemd-journald")
     try:
-        machine.sh(STOP_JOURNAL)
+        machine.sh(STOP, *units)
         yield
     finally:
-        machine.run(
-            "systemctl", "start", "systemd-journald.socket", "systemd-journald-dev-log.socket", "systemd-journald"
-        )
+        machine.run("systemctl", "start", *units)
 
 
 @contextmanager

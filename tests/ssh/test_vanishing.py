@@ -136,11 +136,11 @@ def test_a_look(watched: dict[str, Watched], kind: str, fault: str) -> None:
         try:
             with vanishing:
                 look = session.look()
-            spoiled.add(vanishing.hit.rpartition("/")[2])
         except OSError:
-            spoiled.add(vanishing.hit.rpartition("/")[2])
             assert fault in REFUSALS, vanishing.hit
             continue  # the daemon ends, is started anew, and looks again
+        finally:
+            spoiled.add(vanishing.hit.rpartition("/")[2])
         tries += 1
         now, good = clock.now(), session.look()
         for due in (now, now + 5 * SEC):

@@ -327,23 +327,16 @@ def test_what_comes_after_a_command_is_no_interrupt(into: int) -> None:
     assert seen.active(1800) == 1104 + BLOCK_END
 
 
-def test_output_alone_is_no_interrupt() -> None:
+@pytest.mark.parametrize(("forged", "block"), [(False, 1024), (True, 1104)])
+def test_output_is_no_interrupt_neither_alone_nor_beside_a_forged_stamp(forged: bool, block: int) -> None:
     seen = Seen()
     seen.key(1020)
     seen.look(1090)
+    if forged:
+        touch(seen)
     seen.write(1500)
     seen.net(1500, into=9, out=500)
-    assert seen.active(1800) == 1024 + BLOCK_END
-
-
-def test_a_forged_stamp_and_output_are_no_interrupt() -> None:
-    seen = Seen()
-    seen.key(1020)
-    seen.look(1090)
-    touch(seen)
-    seen.write(1500)
-    seen.net(1500, into=9, out=500)
-    assert seen.active(1800) == 1104 + BLOCK_END
+    assert seen.active(1800) == block + BLOCK_END
 
 
 def test_a_key_soon_after_others_counts_though_nothing_is_written() -> None:
