@@ -21,6 +21,9 @@ A bound is never too early and only grows. What needs two kinds of evidence at o
 4. Bytes that were delivered between two looks were delivered, at the latest, when the connection last received
    anything. What arrives without delivering bytes (keepalives, chaff) blurs that; a session where this is seen is
    *chatty* and is looked at every few seconds, so that two looks are never far apart.
+   Whether a client sends keepalives shows only once it is silent for as long as their interval, and no silence is
+   longer. So looks at a connection are no farther apart than the longest *silence* that was seen of it, in which
+   nothing came or went: if keepalives follow its last bytes, there is a look between.
    The kernel rounds that moment by up to a tick.
 5. What the two sshd of a connection say to each other, to rekey, is no traffic; see ``rekeys``.
 6. A doubtful stamp counts, since nobody may be ended for having typed ``mesg n``, or typing beside a job that forges
@@ -127,6 +130,7 @@ class Trace:
     connection: ConnectionLook | None = None
     doubts: int = 0
     chatty: int = 0  # looks that are still to be taken in quick succession
+    silence: Usec = 0  # the longest time, seen of its connection, for which nothing came or went (4)
     unexplained: int = 0  # signs since bytes were last delivered
     forged: bool = False  # the session showed activity that was none (2, 6, 8)
     holder: str = ""  # what held the session at the last look (9)
@@ -307,6 +311,7 @@ def _with_connection(trace: Trace, was: ConnectionLook | None, was_at: Usec, loo
     out_until, out_to = _output(trace, was, look, came_out=came_out)
     traffic_until = max(trace.traffic_until, bytes_until, out_until)
     chatter = not went_in and now.received_at > was_at + TICK
+    silence = 0 if chatter else max(trace.silence, look.at - max(received_at, sent_at))
     return replace(
         trace,
         connection=most(was, now),
@@ -315,6 +320,7 @@ def _with_connection(trace: Trace, was: ConnectionLook | None, was_at: Usec, loo
         output_until=max(trace.output_until, out_until),
         out_to=out_to,
         chatty=_CALM_LOOKS if chatter else max(0, trace.chatty - (look.at - was_at >= SEC)),
+        silence=silence,
     )
 
 

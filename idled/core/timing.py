@@ -19,6 +19,7 @@ T10. A session that shows no terminal is looked at again before its idle timeout
 T11. A session whose evidence is blurred (see ``activity``, wary) is looked at every 3 s. To find that out, and to see
     its terminals soon, one with an idle timeout is looked at after its first second and then as often, for a minute.
     So is one that is held by a program of ``hold_while`` (see ``activity``, 9): there the idle timeout waits.
+    One with a connection is looked at again after the longest silence that was seen of it (see ``activity``, 4).
 T12. An end begins with SIGHUP; what is left ``kill_after`` later gets SIGKILL, again each second until nothing is
     left; after 10 s of that the failure is recorded and tried again every 5 s, for ever.
 T13. A look that finds the two sshd of a connection in the midst of something, or lacks what the one before showed
@@ -127,8 +128,11 @@ def next_at(memory: Memory, limits: Limits, mode: Mode, observed: bool) -> Usec 
         if not observed:
             lead = max(limits.leads(Reason.IDLE), default=0)
             moments.append(looked_at + max(FIRST_LOOK, min(limits.idle_timeout - lead, UNOBSERVED_LOOK)))
+        connection = memory.trace.connection
         if memory.trace.wary:
             moments.append(looked_at + WARY_LOOK)
+        elif connection is not None and connection.counted is not None and not memory.idle.noted:
+            moments.append(looked_at + max(WARY_LOOK, memory.trace.silence))
         age = looked_at - memory.session.opened_at
         if age < YOUNG:
             moments.append(looked_at + min(max(age, FIRST_LOOK), WARY_LOOK))

@@ -66,6 +66,7 @@ def same(written: Memory, memory: Memory) -> bool:
         at=then.at,
         offset=then.offset,
         chatty=then.chatty,
+        silence=then.silence,
         connection=then.connection,
     )
     delivered = [trace.connection.delivered if trace.connection else None for trace in (then, now)]

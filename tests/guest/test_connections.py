@@ -144,6 +144,18 @@ def test_terminal_with_server_keepalives_is_ended(idled: Installed, server_alive
     assert idled.events("activity-forged") == []
 
 
+@pytest.mark.parametrize(("command", "options"), [(None, ()), ("cat", ("-T",))], ids=["one key", "no terminal"])
+def test_keepalives_that_show_once_the_person_has_gone(
+    idled: Installed, command: str | None, options: tuple[str, ...]
+) -> None:
+    """While somebody is there none is sent, so nothing tells that there will be."""
+    idled.limits(idle="60s")
+    with idled.machine.login("alice", command, options=("-o", "ServerAliveInterval=40", *options)) as client:
+        idled.session("alice", timeout=20)
+        last = type_now_and_then(client, "\n" * 8, pause=9)
+        assert_on_time(client.wait_closed(130), last, idle=60)
+
+
 @pytest.mark.parametrize("options", [(), CLIENT_ALIVE], ids=["quiet", "keepalives"])
 def test_rekeyed_session_without_terminal_is_ended(idled: Installed, options: tuple[str, ...]) -> None:
     idled.limits(idle=f"{IDLE}s")

@@ -2,8 +2,9 @@
 """The engine against a made-up machine: whatever happens, nobody is ended early, unwarned or (beyond the bound) late.
 
 Bounds, on top of the limit: an absolute end 0; the idle end of a console one 8 s block, a 10 ms tick and what the wall
-clock was set by; of a quiet SSH session 20 ms; of one whose client also sends keepalives until the look after the last
-input, which is no more than a console's bound where a terminal's stamp tells of that input (`Login.slack`).
+clock was set by; of a quiet SSH session 20 ms; of one whose client sends keepalives 3 s more; of one whose client says
+something else, too, until the look after the last input, which is no more than a console's bound where a terminal's
+stamp tells of that input (`Login.slack`).
 """
 
 import os
@@ -49,10 +50,11 @@ class Machine(RuleBasedStateMachine):
         uid=st.integers(1, 3),
         terminal=st.sampled_from([True, True, True, False]),
         stubborn=st.sampled_from([0, 0, 2, 15]),
+        alive=st.none() | st.integers(2 * SEC, 10 * MIN),
     )
-    def login(self, service: str, uid: int, terminal: bool, stubborn: int) -> None:
+    def login(self, service: str, uid: int, terminal: bool, stubborn: int, alive: Usec | None) -> None:
         if len(self.world.open()) < 5:
-            self.world.login(service=service, uid=uid, terminal=terminal, stubborn=stubborn)
+            self.world.login(service=service, uid=uid, terminal=terminal, stubborn=stubborn, alive=alive)
 
     @rule(span=SPANS)
     def wait(self, span: Usec) -> None:
@@ -70,6 +72,21 @@ class Machine(RuleBasedStateMachine):
         for pause in pauses:
             self.type(who, which, 9, True)
             self.world.advance(pause)
+
+    @rule(
+        alive=st.integers(2 * SEC, 10 * MIN),
+        terminal=st.booleans(),
+        keys=st.sampled_from([1, 9]),
+        pauses=st.lists(st.integers(SEC, 3 * MIN), min_size=1, max_size=8),
+    )
+    def visit(self, alive: Usec, terminal: bool, keys: int, pauses: list[Usec]) -> None:
+        """Somebody comes, types now and then, and walks away from a client that goes on sending keepalives."""
+        login = self.world.login(service="sshd", uid=1, terminal=terminal, stubborn=0, alive=alive)
+        for pause in pauses:
+            self.world.advance(pause)
+            if login in self.world.open():
+                self.world.type(login, login.ptys[0] if login.ptys else None, keys=keys)
+        self.world.advance(15 * MIN)
 
     @rule(who=WHO, which=WHO)
     def read_on(self, who: int, which: int) -> None:

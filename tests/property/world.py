@@ -48,6 +48,8 @@ DOUBTS = 3
 AGAIN, AMID = 5, 310 * MSEC
 #: Fewer bytes than these may be keys that a terminal takes for itself.
 FEW = 5
+#: The longest time between two looks at a connection of which it is not known how long its client can be silent.
+LOOK = 3 * SEC
 EPOCH = 1_790_000_000 * SEC
 FAR = 10_000 * DAY
 
@@ -175,6 +177,7 @@ class Login:
     session: Session
     ptys: list[Pty] = field(default_factory=list)
     wire: Wire | None = None
+    alive: Usec | None = None  # its client sends a keepalive whenever nothing came or went for so long
     stubborn: int = 0  # so many SIGKILLs does it survive
     ending: Reason | None = None
     over: bool = False
@@ -187,7 +190,9 @@ class Login:
     seen_at: Usec | None = None  # the first look after `typed_at`
     unseen_at: Usec = 0  # the last look before `typed_at`
     keys: int = 0  # how many since that look
-    blurred: bool = False  # the client said something else since `typed_at`
+    blurred: bool = False  # the client said something else since `typed_at`,
+    steady: bool = True  # which was no more than its keepalives at any time,
+    watched: bool = False  # and a daemon has been there that had an idle timeout to look for
     pretended_at: Usec = 0  # the last look at what had to be taken for input: a forgery, or what still waits
     doubts: int = 0
     loose_at: Usec = -1  # when a terminal last showed what was no input, or input without a moment
@@ -231,9 +236,10 @@ class Login:
 
         Of a console: the block of the last stamp, a tick, and what the wall clock was set by since. Of a quiet
         connection: two ticks. When it said something else after the last input, that is not told apart from input
-        before the next look, so: until that look; with a terminal no more than the terminal's bound, unless another
-        terminal came or went, or was forged, or has input waiting, which only that look tells of, or one takes
-        input line by line, or few keys were pressed: those may be of the kind that leaves no stamp (Ctrl-C).
+        before the next look, so: until that look, which keepalives do not find far away; with a terminal no more than
+        the terminal's bound, unless another terminal came or went, or was forged, or has input waiting, which only
+        that look tells of, or one takes input line by line, or few keys were pressed: those may be of the kind that
+        leaves no stamp (Ctrl-C).
         """
         lines = any(pty.lines for pty in self.ptys)
         told = self.keys >= FEW and self.loose_at < self.unseen_at and not lines
@@ -242,6 +248,8 @@ class Login:
         if self.wire is None:
             return stamps
         exact = (now if self.seen_at is None else self.seen_at) - self.typed_at if self.blurred else 0
+        if self.steady and self.watched:
+            exact = min(exact, LOOK)
         return min(stamps, exact + 2 * TICK)
 
 
@@ -474,12 +482,21 @@ class World:
             if found and new is not None and (old is None or new < old):
                 login.promised[reason] = until = self.now + setting.warned(reason)
                 login.respite[reason] = max(login.respite.get(reason, 0), until)  # what was granted stays granted
+                if reason in login.warned:
+                    login.warned[reason] = FAR  # the respite can be longer than what was left
 
     # What happens
 
     def advance(self, span: Usec) -> None:
-        """Time passes, and the daemon is woken when it asked for it."""
+        """Time passes, clients send keepalives, and the daemon is woken when it asked for it."""
         until = self.now + span
+        while (login := self._quietest()) is not None and self._keepalive_at(login) <= until:
+            self._wake(max(self.now, self._keepalive_at(login)))
+            if not (login.over or login.ending):
+                self._keep_alive(login)
+        self._wake(until)
+
+    def _wake(self, until: Usec) -> None:
         rounds = 0
         while self.up and (at := self.engine.deadline) is not None and at <= until:
             rounds = rounds + 1 if at <= self.now else 0
@@ -488,10 +505,24 @@ class World:
             self.tell(Woken())
         self.now = until
 
+    def _quietest(self) -> Login | None:
+        return min((login for login in self.open() if login.alive), key=self._keepalive_at, default=None)
+
+    def _keepalive_at(self, login: Login) -> Usec:
+        assert login.wire is not None and login.alive is not None
+        return login.wire.received_at + login.alive
+
+    def _keep_alive(self, login: Login) -> None:
+        assert login.wire is not None
+        login.blurred = True
+        login.wire.move(self.now, wire=52)
+
     def sleep(self, span: Usec) -> None:
         """The machine is suspended."""
         self.now += span
         self.back_at = self.now
+        for login in self.open():
+            login.steady = False
         self.tell(Stepped(by=0))
 
     def step(self, by: Usec) -> None:
@@ -507,7 +538,7 @@ class World:
         self.count += 1
         return Pty(device=34_816 + self.count, atime=self.wall, ctime=self.wall, mtime=self.wall)
 
-    def login(self, *, service: str, uid: int, terminal: bool, stubborn: int) -> Login:
+    def login(self, *, service: str, uid: int, terminal: bool, stubborn: int, alive: Usec | None = None) -> Login:
         self.count += 1
         session = Session(
             id=SessionId("boot", self.count, self.now), user=f"u{uid}", uid=uid, opened_at=self.now, service=service
@@ -515,7 +546,9 @@ class World:
         login = Login(session=session, stubborn=stubborn, typed_at=self.now, sure_at=self.now)
         login.looked_at = login.unseen_at = self.now
         login.ptys = [self.new_pty()] if terminal else []
-        login.wire = Wire(received_at=self.now, sent_at=self.now) if service == "sshd" else None
+        if service == "sshd":
+            login.wire, login.alive = Wire(received_at=self.now, sent_at=self.now), alive
+        login.watched = self._watches(login)
         self.logins[login.id] = login
         if self.up:
             self.put_in_force(login, found=False)
@@ -534,6 +567,7 @@ class World:
 
     def reload(self, mode: Mode, settings: dict[str, Setting]) -> None:
         self.mode, self.settings = mode, settings
+        self._watch_on()
         if self.up:
             for login in self.open():
                 self.put_in_force(login)
@@ -541,6 +575,14 @@ class World:
 
     def stop(self) -> None:
         self.up = False
+        self._watch_on()
+
+    def _watch_on(self) -> None:
+        for login in self.open():
+            login.watched = login.watched and self._watches(login)
+
+    def _watches(self, login: Login) -> bool:
+        return self.up and self.mode is Mode.ENFORCE and self.setting(login).idle is not None
 
     def start(self) -> None:
         """A new daemon, which knows what the old one wrote down."""
@@ -574,23 +616,25 @@ class World:
         if login.wire is not None:
             login.wire.move(self.now, delivered=keys, issued=keys)
         login.typed(self.now, keys, sure=sure)
+        login.watched = self._watches(login)
 
     def chatter(self, login: Login) -> None:
         """The client says something that no person said."""
         if login.wire is not None:
-            login.blurred = True
+            login.blurred, login.steady = True, False
             login.wire.move(self.now, wire=52)
 
     def rekey(self, login: Login, amid: int) -> None:
         """The client wants new keys; so many looks find the two sshd talking about it."""
         if login.wire is not None:
             login.blurred = login.unclear = True
+            login.steady = False
             login.wire.rekey(self.now, 0 if login.amid else amid)
 
     def miss(self, login: Login, what: str, looks: int) -> None:
         """So many looks do not find what is there, and no more than are taken again."""
         if not (login.amid or login.lacked):
-            login.missing, login.missed, login.unclear = what, looks, True
+            login.missing, login.missed, login.unclear, login.steady = what, looks, True, False
 
     def forge(self, login: Login, by: Usec | None) -> None:
         """touch(1) to another time; or chmod(1), which leaves atime alone."""
@@ -620,6 +664,7 @@ class World:
         if login.wire is not None:
             login.wire.move(self.now, delivered=1, issued=30)
         login.typed(self.now, 1, sure=login.wire is not None)
+        login.watched = self._watches(login)
 
     def close(self, login: Login, pty: Pty) -> None:
         """A further terminal of the connection is closed; one nobody looked at can take its input with it."""

@@ -151,12 +151,15 @@ TYPING: Final = every(5, KEY, 5, 200)
 FORGERIES: Final = {
     "touch loop": Row(seen=AT_100 + every(2, TOUCH, 101, 300), end=160, records=(FORGED, WARNED, ENDED)),
     "touch one day ahead": Row(seen=AT_100 + once(140, TO_TOMORROW), end=160, records=(FORGED, WARNED, ENDED)),
-    "touch one day ahead, beside a key": Row(seen=AT_100 + once(105, TO_TOMORROW), end=160),
+    "touch one day ahead, soon after a key": Row(
+        seen=AT_100 + once(105, TO_TOMORROW), end=160, records=(FORGED, WARNED, ENDED)
+    ),
+    "touch one day ahead, beside a key": Row(seen=AT_100 + once(100.5, TO_TOMORROW), end=160),
     "touch loop, one day ahead": Row(
         seen=AT_100 + every(2, TO_TOMORROW, 101, 300), end=160, records=(FORGED, WARNED, ENDED)
     ),
     "touch loop, exact step": Row(seen=AT_100 + every(2, TO_STEP, 101, 300), end=160, records=(FORGED, WARNED, ENDED)),
-    "TIOCSTI loop": Row(seen=AT_100 + every(1, INJECTED, 101, 300), end=160, records=(WARNED, FORGED, ENDED)),
+    "TIOCSTI loop": Row(seen=AT_100 + every(1, INJECTED, 101, 300), end=160, records=(FORGED, WARNED, ENDED)),
     "touch loop, console": Row(  # believed by the first three looks that see it: at 114, 117 and 120
         seen=ON_CONSOLE + every(2, TOUCH, 101, 300), ssh=False, end=180, records=(FORGED, WARNED, ENDED)
     ),
@@ -215,6 +218,9 @@ NOBODY: Final = {
 }
 
 WITHOUT_TERMINAL: Final = {
+    "forward, then ServerAlive for the first time": Row(
+        seen=every(10, FORWARDED, 10, 100) + every(30, SERVER_ALIVE, 130, 300), terminals=0, end=160, late=LOOK
+    ),
     "-N unused": Row(seen=(), terminals=0, end=60),
     "-N unused, ServerAlive": Row(seen=every(15, SERVER_ALIVE, 11, 300), terminals=0, end=60),
     "-N unused, ClientAlive": Row(seen=every(15, CLIENT_ALIVE_N, 11, 300), terminals=0, end=60),
@@ -305,6 +311,35 @@ RESTARTS: Final = {
     "wall clock set meanwhile": Row(seen=AT_100 + once(120, Away(5)) + once(122, SetClock(HOUR, False)), end=160),
 }
 
+
+def alive(interval: float, what: Facts, seen: Scene, end: float) -> Scene:
+    """With keepalives, whenever nothing came or went for so long."""
+    rest = sorted(at for at, _ in seen)
+    scene, last = list(seen), 0.0
+    while last < end:
+        at = last + interval
+        nearest = next((moment for moment in rest if last < moment <= at), None)
+        if nearest is None:
+            scene.append((at, what))
+        last = at if nearest is None else nearest
+    return tuple(scene)
+
+
+#: Of a client whose interval is longer than its person paused for so far.
+KEEPALIVES: Final = {
+    f"{what} at {', '.join(map(str, moments))}, {name} each {interval} s": Row(
+        seen=alive(interval, keepalive, tuple((at, facts) for at in moments), 1800),
+        terminals=int(facts.read or facts.queued > 0),
+        limits={"idle_timeout": 900 * SEC},
+        end=moments[-1] + 900,
+        late=LOOK,
+    )
+    for what, facts in {"bytes": FORWARDED, "a key": KEY, "a command": COMMAND, "typed ahead": TYPED_AHEAD}.items()
+    for name, keepalive in {"ServerAlive": SERVER_ALIVE, "ClientAlive": CLIENT_ALIVE}.items()
+    for interval in (1, 15, 30, 60, 61, 120, 300, 600)
+    for moments in [(5, 50, 125), (1, 2, 3), (20, 40, 60, 80, 100, 120, 140, 160, 180, 200), (70, 140, 160, 400, 410)]
+}
+
 ROWS: Final = (
     FORGERIES
     | PEOPLE
@@ -312,6 +347,7 @@ ROWS: Final = (
     | WITHOUT_TERMINAL
     | CLOCKS
     | SOURCES
+    | KEEPALIVES
     | {f"asleep {what}": row for what, row in SLEEPS.items()}
     | {f"restart, {what}": row for what, row in RESTARTS.items()}
 )

@@ -93,9 +93,19 @@ def test_looks_are_few() -> None:
     run = driver()
     run.open()
     run.until(779)
-    assert run.looks == [0, 1, 2, *range(4, 62, 3)]
+    assert run.looks == [0, 1, 2, *range(4, 62, 3), 122, 244, 488]
     run.until(800)
-    assert run.looks[23:] == [780 + n for n in range(21)]
+    assert run.looks[26:] == [780 + n for n in range(21)]
+
+
+def test_looks_are_few_once_a_long_silence_was_seen() -> None:
+    run = driver()
+    session = run.open()
+    run.until(500)
+    run.active(session)
+    run.looks.clear()
+    run.until(1279)
+    assert run.looks == [780, 1268]
 
 
 def test_warned_and_stayed() -> None:
@@ -415,6 +425,14 @@ def test_opened_again_is_told_better() -> None:
     run.until(300)
     assert run.told()[-3:] == ended(300)
     assert session not in run.engine
+
+
+def test_opened_again_without_limits_is_not_looked_at_again() -> None:
+    run = driver(special_idle_timeout=None)
+    run.open()
+    run.until(10)
+    run.tell(Opened(session=replace(run.engine.sessions()[0], user="special")))
+    assert run.engine.deadline is None
 
 
 def test_opened_again_while_it_ends() -> None:
