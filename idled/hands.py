@@ -158,6 +158,9 @@ class Hands:
     async def _end(self, session: Session, ending: end.End) -> None:
         await asyncio.sleep(_LAST_WORDS)
         ending.hang_up()
+        if ending.forbidden:
+            confined = words.clean(", ".join(sorted(ending.forbidden)))
+            self._trouble(f"session {session.name}: the kernel forbids to signal {confined}; killing what is left")
         await ending.until_gone()
         if ending.freed_from:
             debuggers = words.clean(", ".join(sorted(ending.freed_from)))

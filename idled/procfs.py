@@ -299,7 +299,7 @@ def open_process(pid: int, start: int) -> int | None:
 
 
 def send(target: Process, *signals: signal.Signals) -> bool:
-    """Signal exactly that process; False when it is gone."""
+    """Signal exactly that process; False when it is gone. PermissionError where a security module forbids it."""
     pidfd = open_process(target.pid, target.start)
     if pidfd is None:
         return False

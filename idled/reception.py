@@ -9,6 +9,7 @@ from .core.extension import last_resort
 from .core.model import Mode, Session, SessionId
 from .core.span import SEC, Usec
 from .hands import Hands
+from .members import device_of
 from .sources.registrations import Answer, Registration
 from .sources.sighting import Sighting
 
@@ -30,8 +31,11 @@ class Reception:
         The login waits for the answer, so nothing is done before it that the answer does not need.
         """
         registry = self._hands.registry
-        if not registration.is_ssh and registry.around(registration.pid) is not None:
-            return Answer()  # su, sudo and the like: part of the session they run in
+        if not registration.is_ssh and (
+            not device_of(registration.tty)  # a service, a graphical login: nobody sits at a terminal of it
+            or registry.around(registration.pid) is not None  # su, sudo and the like: part of the session they run in
+        ):
+            return Answer()
         opened_at, answer = clock.now(), Answer()
         if self._hands.engine.policy.mode is Mode.ENFORCE:
             groups = await registry.groups_of(registration.user) if registry.wants_groups else None

@@ -412,16 +412,26 @@ static void log_failure(const pam_handle_t *pamh, const struct options *options,
                error[0] != '\0' ? ": " : "", error, options->deny ? "" : ", ignoring");
 }
 
+/* user@.service is a user manager and no session. Nor is a graphical login one of ours, whose display manager says what
+ * it is as it says it to pam_systemd; of an SSH session that is not asked, since users may set their environment. */
+static bool is_ours(pam_handle_t *pamh)
+{
+    const char *service = item(pamh, PAM_SERVICE), *type = pam_getenv(pamh, "XDG_SESSION_TYPE");
+
+    if (service != NULL && strcmp(service, "systemd-user") == 0)
+        return false;
+    return type == NULL || strcmp(type, "tty") == 0 || strcmp(type, "unspecified") == 0 ||
+           pam_getenv(pamh, "SSH_CONNECTION") != NULL;
+}
+
 static int open_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
-    const char *service = item(pamh, PAM_SERVICE);
     struct options options;
     struct packet packet;
     struct reply reply;
     struct failure failure;
 
-    /* user@.service is a user manager and no session; nobody sits at it. */
-    if (service != NULL && strcmp(service, "systemd-user") == 0)
+    if (!is_ours(pamh))
         return PAM_SUCCESS;
 
     parse_options(pamh, argc, argv, &options);

@@ -39,20 +39,21 @@ class End:
         self._killed = False
         self._held: set[tuple[int, int]] = set()  # by whom, what, at the last look
         self.freed_from: set[str] = set()  # as name[pid], to be told
+        self.forbidden: set[str] = set()  # those that may not be signalled, as name[pid]
 
     def hang_up(self) -> None:
         """SIGHUP to everything that goes, and SIGCONT, so that what is stopped can take it."""
         for process in self._left():
-            procfs.send(process, signal.SIGHUP, signal.SIGCONT)
+            self._send(process, signal.SIGHUP, signal.SIGCONT)
 
     def kill(self) -> tuple[str, ...]:
         """SIGKILL to everything that is left; what that was, as ``name[pid]``."""
         left, self._killed = self._left(), True
         if self._folder is None or not procfs.cgroup_kill(self._folder):
             for process in left:
-                procfs.send(process, signal.SIGKILL)
+                self._send(process, signal.SIGKILL)
         elif (first := leader(self._handle.session)) is not None:  # it may be outside of the cgroup
-            procfs.send(first, signal.SIGKILL)
+            self._send(first, signal.SIGKILL)
         return tuple(f"{process.comm}[{process.pid}]" for process in left)
 
     def gone(self) -> bool:
@@ -70,6 +71,13 @@ class End:
             await asyncio.sleep(pause / SEC)
             pause = min(pause * 2, _SLOWEST_CHECK)
 
+    def _send(self, process: Process, *signals: signal.Signals) -> None:
+        """Root, too, may not signal what AppArmor or SELinux confines from it; what kills a cgroup asks neither."""
+        try:
+            procfs.send(process, *signals)
+        except PermissionError:
+            self.forbidden.add(f"{process.comm}[{process.pid}]")
+
     def _free(self) -> None:
         """SIGKILL to who has held since the last look what got it at its exit (PTRACE_O_TRACEEXIT): nothing else helps.
 
@@ -79,7 +87,7 @@ class End:
         found = {(holder.pid, held.pid): holder for holder, held in self._holders()}
         for holder in (found[pair] for pair in found.keys() & self._held):
             self.freed_from.add(f"{holder.comm}[{holder.pid}]")
-            procfs.send(holder, signal.SIGKILL)
+            self._send(holder, signal.SIGKILL)
         self._held = set(found)
 
     def _holders(self) -> Iterator[tuple[Process, Process]]:

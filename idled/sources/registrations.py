@@ -37,11 +37,7 @@ class Registration:
     tty: str = ""  # empty for SSH
     rhost: str = ""
     connection: str = ""  # SSH_CONNECTION
-
-    @property
-    def is_ssh(self) -> bool:
-        """An SSH connection is a session of its own wherever its sshd runs."""
-        return bool(self.connection)
+    is_ssh: bool = False  # a session of its own, wherever its sshd runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +82,7 @@ def parse(packet: bytes, peer_pid: int, peer_uid: int) -> Registration:
         tty="" if tty == "ssh" else tty.removeprefix("/dev/"),
         rhost=fields.get("RHOST", ""),
         connection=fields.get("SSH_CONNECTION", ""),
+        is_ssh=tty == "ssh" or bool(fields.get("SSH_CONNECTION")),
     )
 
 

@@ -59,6 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         split_arguments(block[ARGUMENTS], &world);
     world.flags = part[FLAGS].len > 0 && strchr(block[FLAGS], 's') != NULL ? PAM_SILENT : 0;
     world.limit_is_set = part[FLAGS].len > 0 && strchr(block[FLAGS], 'l') != NULL;
+    world.session_type = part[FLAGS].len > 0 && strchr(block[FLAGS], 'g') != NULL ? "x11" : NULL;
     world.user = block[USER];
     world.service = block[SERVICE];
     world.tty = block[TTY];

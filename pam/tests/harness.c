@@ -212,6 +212,10 @@ struct outcome log_in(const struct login *login)
         snprintf(variable, sizeof(variable), "SSH_CONNECTION=%s", login->ssh_connection);
         pam_putenv(pamh, variable);
     }
+    if (login->session_type != NULL) {
+        snprintf(variable, sizeof(variable), "XDG_SESSION_TYPE=%s", login->session_type);
+        pam_putenv(pamh, variable);
+    }
     outcome.log_count = 0; /* what libpam had to say so far is not ours */
 
     double start = now_ms();

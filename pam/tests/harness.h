@@ -31,7 +31,7 @@ int finish(void);
 
 struct login {
     const char *service; /* "idledtest" */
-    const char *user, *tty, *rhost, *ssh_connection;
+    const char *user, *tty, *rhost, *ssh_connection, *session_type;
     const char *args;   /* the module's, after socket= */
     const char *before; /* set=VALUE: another module has set the limit already */
     bool alone;         /* nothing but "session optional pam_idled.so" in the stack */

@@ -27,6 +27,7 @@ static const struct {
     {"a bad answer", {PERSON, .args = {"on_error=deny", "timeout=50"}, .argc = 2, .answer = TEXT("VERSION=2")}},
     {"nothing is known", {.args = {"timeout=1000"}, .argc = 1, .answer = ANSWER}},
     {"a user manager", {.service = "systemd-user", .args = {"on_error=deny"}, .argc = 1, .answer = ANSWER}},
+    {"a graphical login", {PERSON, .session_type = "x11", .args = {"on_error=deny"}, .argc = 1, .answer = ANSWER}},
 };
 
 enum { CASES = sizeof(cases) / sizeof(cases[0]), LONG = 4000, WAYS = 8, DEEP = 3 };

@@ -108,16 +108,33 @@ static void test_long_values(void)
     check_packet(&(struct login){.user = user, .tty = tty, .rhost = user, .ssh_connection = user}, expected);
 }
 
-static void test_user_manager(void)
+static void check_not_asked(const struct login *login)
 {
     struct daemon daemon = {REPLY("VERSION=1\0TEXT=x\0RUNTIME_MAX_SEC=5")};
-    struct outcome outcome = served(&daemon, &(struct login){.service = "systemd-user", .user = "ann", .args = "bogus"});
+    struct outcome outcome = served(&daemon, login);
 
     CHECK(outcome.result == PAM_SUCCESS);
     CHECK(daemon.peer == 0);
     CHECK(outcome.said_count == 0);
     CHECK(outcome.log_count == 0);
     CHECK_STR(outcome.limit, "");
+}
+
+static void test_user_manager(void)
+{
+    check_not_asked(&(struct login){.service = "systemd-user", .user = "ann", .args = "bogus"});
+}
+
+static void test_graphical_logins(void)
+{
+    static const char *const types[] = {"x11", "wayland", "mir", "web"};
+
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+        check_not_asked(&(struct login){.user = "ann", .tty = "/dev/tty2", .session_type = types[i], .args = "bogus"});
+    check_packet(&(struct login){.user = "ann", .session_type = "tty"}, "USER=ann|SERVICE=idledtest|");
+    check_packet(&(struct login){.user = "ann", .session_type = "unspecified"}, "USER=ann|SERVICE=idledtest|");
+    check_packet(&(struct login){.user = "ann", .ssh_connection = "a 1 b 2", .session_type = "x11"},
+                 "USER=ann|SERVICE=idledtest|SSH_CONNECTION=a 1 b 2|");
 }
 
 /* ---- the answer ---- */
@@ -461,6 +478,7 @@ int main(int argc, char **argv)
     run("control characters in what is sent", test_controls);
     run("long values are cut", test_long_values);
     run("systemd-user is not registered", test_user_manager);
+    run("graphical logins are not registered, SSH is whatever it says", test_graphical_logins);
     run("text and limit arrive", test_text_and_limit);
     run("silent and PAM_SILENT", test_silence);
     run("a text that is empty once clean", test_nothing_left_to_say);

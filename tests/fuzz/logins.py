@@ -21,11 +21,12 @@ def registration(data: bytes) -> None:
     found = registrations.parse(data, PID, 0)
     assert found.pid == PID and found.start >= 0 and found.user and found.service
     assert not found.tty.startswith("/dev/") or "/dev//dev/" in data.decode()
-    assert found.is_ssh is bool(found.connection)
-    said = {"USER": found.user, "SERVICE": found.service, "TTY": found.tty, "RHOST": found.rhost}
+    assert found.is_ssh or not found.connection
+    tty = "ssh" if found.is_ssh and not found.tty else found.tty
+    said = {"USER": found.user, "SERVICE": found.service, "TTY": tty, "RHOST": found.rhost}
     said |= {"SSH_CONNECTION": found.connection, "PID": str(found.pid), "START": str(found.start)}
     again = "".join(f"{key}={value}\0" for key, value in ({"VERSION": "1"} | said).items()).encode()
-    if len(again) <= registrations.MAX_PACKET and found.tty != "ssh" and not found.tty.startswith("/dev/"):
+    if len(again) <= registrations.MAX_PACKET and not found.tty.startswith("/dev/"):
         assert registrations.parse(again, PID, 0) == found
 
 

@@ -66,6 +66,13 @@ def test_login_with_garbage_for_an_answer(idled: Installed) -> None:
             idled.machine.sh("rm -f /run/idled/pam")
 
 
+def test_what_runs_as_a_user_without_terminal_or_connection_is_no_session(idled: Installed) -> None:
+    """As where an init script starts a server by su."""
+    idled.limits(idle="4s", absolute="4s", more='unobserved = "idle-from-start"')
+    assert idled.machine.run("systemd-run", "--quiet", "--wait", "su", "-", "alice", "-c", "sleep 9").returncode == 0
+    assert idled.events("session-opened") == idled.events("ended") == []
+
+
 def test_one_session_of_all_sources(idled: Installed) -> None:
     """logind, PAM and (on Debian 12) utmp see the same login: it is one session, opened once."""
     idled.limits(idle="1h")

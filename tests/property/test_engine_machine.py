@@ -81,6 +81,8 @@ class Machine(RuleBasedStateMachine):
     )
     def visit(self, alive: Usec, terminal: bool, keys: int, pauses: list[Usec]) -> None:
         """Somebody comes, types now and then, and walks away from a client that goes on sending keepalives."""
+        if len(self.world.open()) >= 5:
+            return
         login = self.world.login(service="sshd", uid=1, terminal=terminal, stubborn=0, alive=alive)
         for pause in pauses:
             self.world.advance(pause)

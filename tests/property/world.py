@@ -447,6 +447,8 @@ class World:
             wide = [other for other in self.hung_up if self.setting(other).end is Extent.USER]
             assert login.session.uid in [other.session.uid for other in wide]
             return
+        if login.left:
+            return  # nobody is there any more, which the engine has not been told
         early = self.earliest(login, reason) - self.now
         assert early <= 0, f"{reason.value} end {early} us early"
         assert self.now >= login.promised.get(reason, 0), "ended within the respite"

@@ -105,6 +105,34 @@ def test_a_leader_outside_of_the_cgroup_goes_too(cgroup: Cgroup) -> None:
         os.kill(below.pid, signal.SIGKILL)
 
 
+@pytest.mark.parametrize("has_cgroup", [True, False])
+def test_what_may_not_be_signalled_spares_nobody_else(
+    cgroup: Cgroup, monkeypatch: pytest.MonkeyPatch, has_cgroup: bool
+) -> None:
+    """AppArmor can forbid it, as for a manual page's reader; here there is none, so the refusal alone is made up."""
+    with Child(shell("sleep 1000 & one=$!; sleep 1000 & echo $one $!"), cgroup=cgroup.path) as leader:
+        confined, other = map(int, leader.said.split())
+        send = procfs.send
+
+        def refuse(target: procfs.Process, *signals: signal.Signals) -> bool:
+            if target.pid == confined:
+                raise PermissionError
+            return send(target, *signals)
+
+        monkeypatch.setattr(procfs, "send", refuse)
+        ending = End(handle_of(leader.process, cgroup=cgroup.path if has_cgroup else None), Extent.SESSION)
+        ending.hang_up()
+        assert ending.forbidden == {f"sleep[{confined}]"}
+        until(lambda: not lives(other))
+        assert lives(confined)
+        assert ending.kill() == (f"sleep[{confined}]",)
+        if has_cgroup:
+            finish(ending)
+        else:
+            assert not ending.gone()
+            os.kill(confined, signal.SIGKILL)
+
+
 def test_what_forks_while_it_is_killed(cgroup: Cgroup) -> None:
     with Child(python(RABBITS), cgroup=cgroup.path) as leader:
         first = until(lambda: pids if len(pids := cgroup.pids()) > 4 else None)

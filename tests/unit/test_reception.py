@@ -5,6 +5,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ MARGIN = 120
 
 
 @asynccontextmanager
-async def login(**what: str) -> AsyncIterator[Registration]:
+async def login(**what: Any) -> AsyncIterator[Registration]:
     """What PAM says of a process that lives for so long."""
     process = await asyncio.create_subprocess_exec("sleep", "60")
     try:
@@ -67,7 +68,7 @@ def test_who_logs_in_is_told_the_limits_and_is_known_until_the_leader_has_gone(t
 
 def test_logind_waits_for_the_longer_of_the_limits_with_a_terminal_and_without(tmp_path: Path) -> None:
     async def story(office: FrontOffice) -> None:
-        async with login(rhost="192.0.2.7") as registration:
+        async with login(is_ssh=True, rhost="192.0.2.7") as registration:
             answer = await office.reception.register(registration)
             assert answer.text.startswith("This session ends after 15min without input and ends at ")
             assert answer.runtime_max_sec == 14 * HOUR + MARGIN
@@ -79,7 +80,7 @@ def test_logind_waits_for_the_longer_of_the_limits_with_a_terminal_and_without(t
 
 def test_where_nobody_is_ended_nobody_is_told_so(tmp_path: Path) -> None:
     async def story(office: FrontOffice) -> None:
-        async with login() as registration:
+        async with login(is_ssh=True) as registration:
             assert await office.reception.register(registration) == Answer()
             (session,) = await sessions(office, 1)
             assert session.last_resort is None
@@ -111,5 +112,26 @@ def test_what_is_opened_within_a_session_is_a_part_of_it(tmp_path: Path) -> None
             assert await office.reception.register(within) == Answer()
             assert office.reception.registered == 1
         await sessions(office, 0)
+
+    acting(tmp_path, story, POLICY)
+
+
+@pytest.mark.parametrize(
+    ("service", "tty"),
+    [
+        ("su", ""),
+        ("runuser", ""),
+        ("gdm-password", ":0"),
+        ("vsftpd", "ftp"),
+        ("su", "../proc/1/mem"),
+        ("su", "pts/999"),
+    ],
+)
+def test_what_has_neither_a_terminal_nor_a_connection_is_left_alone(tmp_path: Path, service: str, tty: str) -> None:
+    async def story(office: FrontOffice) -> None:
+        async with login(service=service, tty=tty) as registration:
+            assert await office.reception.register(registration) == Answer()
+            assert office.reception.registered == 0
+            assert office.engine.sessions() == []
 
     acting(tmp_path, story, POLICY)

@@ -46,7 +46,9 @@ def packet(**changes: str | None) -> bytes:
         ({"TTY": "tty1"}, {"tty": "tty1"}),
         ({"TTY": None}, {"tty": ""}),
         ({"SSH_CONNECTION": "10.0.0.1 1 10.0.0.2 22"}, {"connection": "10.0.0.1 1 10.0.0.2 22", "is_ssh": True}),
-        ({"SSH_CONNECTION": None}, {"is_ssh": False}),
+        ({"SSH_CONNECTION": None}, {"connection": "", "is_ssh": True}),
+        ({"SSH_CONNECTION": None, "TTY": "/dev/tty1"}, {"is_ssh": False}),
+        ({"SSH_CONNECTION": None, "TTY": None}, {"is_ssh": False}),
         ({"USER": "a=b", "NEW": "keys are for later versions"}, {"user": "a=b"}),
     ],
 )

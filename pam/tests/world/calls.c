@@ -216,7 +216,11 @@ int pam_get_item(const pam_handle_t *pamh, int type, const void **value)
 const char *pam_getenv(pam_handle_t *pamh, const char *name)
 {
     (void)pamh;
-    return how_goes(GETENV) == 0 && strcmp(name, "SSH_CONNECTION") == 0 ? at.world->ssh_connection : NULL;
+    if (how_goes(GETENV) != 0)
+        return NULL;
+    return strcmp(name, "SSH_CONNECTION") == 0     ? at.world->ssh_connection
+           : strcmp(name, "XDG_SESSION_TYPE") == 0 ? at.world->session_type
+                                                   : NULL;
 }
 
 int pam_get_data(const pam_handle_t *pamh, const char *name, const void **data)

@@ -61,6 +61,7 @@ void must(bool ok, const char *what, const char *file, int line)
     show_string("tty", at.world->tty);
     show_string("rhost", at.world->rhost);
     show_string("ssh_connection", at.world->ssh_connection);
+    show_string("session_type", at.world->session_type);
     show("stat", at.world->stat.data, at.world->stat.len);
     show("answer", at.world->answer.data, at.world->answer.len);
     show("script", at.world->script.data, at.world->script.len);

@@ -42,7 +42,7 @@ struct text {
 
 struct world {
     /* what the module is given: strings of libpam and of the PAM configuration */
-    const char *user, *service, *tty, *rhost, *ssh_connection;
+    const char *user, *service, *tty, *rhost, *ssh_connection, *session_type;
     const char *args[ARGS_MAX];
     int argc, flags;
     bool limit_is_set; /* by another module, before */
