@@ -50,7 +50,7 @@ class Daemon:
         policy, records = store.start()
         for record in records:
             self._journal.write(record)
-        self._stop = asyncio.Event()
+        self._stop, self._reloading = asyncio.Event(), asyncio.Lock()
         self._exit_code = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._staying: list[asyncio.Task[None]] = []
@@ -60,7 +60,7 @@ class Daemon:
         self._hands = Hands(
             engine=self._engine, journal=self._journal, state=State(runtime / "sessions"), start=self._start
         )
-        self._hands.registry.wants_groups = policy.wants_groups()
+        self._hands.registry.want_groups(policy.wants_groups())
         self._reception = Reception(self._hands, self._refuse)
         self._access = Access(self._engine, self._hands.registry)
         self._desk = Desk(
@@ -189,13 +189,23 @@ class Daemon:
         if by is not None:
             self._hands.handle(events.Stepped(by=by))
 
-    def _reload(self) -> None:
+    def _reload(self) -> asyncio.Task[None]:
+        """Whoever waits for the task may be gone before it is done."""
+        return self._start(self._reload_now())
+
+    async def _reload_now(self) -> None:
+        async with self._reloading:
+            await self._reload_policy()
+
+    async def _reload_policy(self) -> None:
         systemd.notify("RELOADING=1")
         policy, records = self._store.reload()
+        if policy is not None:
+            self._hands.registry.want_groups(policy.wants_groups())
+            await self._hands.registry.groups_again()  # first: a rule may spare those of a group
         for record in records:
             self._journal.write(record)
         if policy is not None:
-            self._hands.registry.wants_groups = policy.wants_groups()
             self._hands.handle(events.Reloaded(policy=policy))
             self._start(self._access.refresh())
         systemd.notify(f"READY=1\nSTATUS={self._summary()}")

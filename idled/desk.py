@@ -7,7 +7,7 @@ do what in ``access.py``. A method that is a story of its own is a file of its o
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Final
 
 from . import __version__, clock, explanation, programs, words
@@ -49,7 +49,7 @@ class Desk:
         store: Store,
         access: Access,
         health: Health,
-        reload: Callable[[], None],
+        reload: Callable[[], Awaitable[None]],
         refuse: Callable[[str], None],
     ) -> None:
         self._hands = hands
@@ -167,7 +167,7 @@ class Desk:
         """Read the policy anew."""
         call.take()
         self._access.demand(call.peer, Deed.RELOAD)
-        self._reload()
+        await asyncio.shield(self._reload())
         if self._store.problems:
             raise VarlinkError("io.idled.PolicyRejected", problems=list(self._store.problems))
         await self._access.refresh()

@@ -26,6 +26,7 @@ from .sighting import Sighting
 
 #: NSS may ask a server; a session is not kept waiting for it longer, and is asked for again at the next scan.
 _NSS_PATIENCE: Final = 0.2
+_ASKED_AT_ONCE: Final = 32
 _Key = TypeVar("_Key")
 _Entry = TypeVar("_Entry")
 
@@ -74,9 +75,17 @@ class Registry:
         """Of how many sessions the groups are not known, since NSS has not answered yet."""
         return len(self._groupless)
 
+    def want_groups(self, wanted: bool) -> None:
+        """From now on sessions are to have their groups, or need not; `groups_again` asks for what is missing."""
+        self.wants_groups = wanted
+        if wanted:
+            self._groupless |= {handle.session.id for handle in self._handles if not handle.session.groups}
+
     def adopt(self, handle: Handle) -> bool:
         """Take a session over from the daemon before this one; False when its leader is gone."""
         alive = self._watch(handle.session.id)
+        if self.wants_groups and not handle.session.groups:
+            self._groupless.add(handle.session.id)
         self._handles.put(handle if alive else left_behind(handle))
         return alive
 
@@ -126,13 +135,19 @@ class Registry:
             return None
 
     async def groups_again(self) -> None:
-        """Ask NSS again for the sessions for which it did not answer in time."""
-        for id in list(self._groupless):
-            if (handle := self._handles.known(id)) is not None:
-                handle = await self._with_groups(handle)
-                if id in self._handles and handle.session.groups:
-                    self._handles.put(handle)
-                    self._opened(handle.session, False)
+        """Ask NSS for the groups of the sessions that lack them; of some at a time, so that none waits for a thread."""
+        ids = list(self._groupless)
+        for first in range(0, len(ids), _ASKED_AT_ONCE):
+            await asyncio.gather(*map(self._groups_again, ids[first : first + _ASKED_AT_ONCE]))
+
+    async def _groups_again(self, id: SessionId) -> None:
+        handle = self._handles.known(id)
+        groups = None if handle is None else await self.groups_of(handle.session.user)
+        handle = self._handles.known(id)  # as it is by now
+        if handle is not None and groups is not None:
+            self._groupless.discard(id)
+            self._handles.put(replace(handle, session=replace(handle.session, groups=groups)))
+            self._opened(replace(handle.session, groups=groups), False)
 
     def connections_again(self) -> None:
         """Look again for the connections of SSH sessions where none was found."""

@@ -127,3 +127,16 @@ def test_host_without_logind_and_without_registration(idled: Installed) -> None:
     finally:
         machine.sh("systemctl unmask systemd-logind dbus.socket dbus; systemctl start dbus.socket dbus systemd-logind")
         machine.sh("pam-auth-update --package --enable idled")
+
+
+def test_a_reload_that_brings_the_first_rule_for_a_group_knows_the_groups_of_who_is_there(idled: Installed) -> None:
+    idled.limits(absolute="1h")
+    with idled.login("alice") as terminal:
+        idled.session("alice", terminals=1)
+        idled.policy(
+            'mode = "enforce"\n[defaults]\nabsolute_timeout = "1s"\nwarn_before = []\n'
+            '[[rule]]\nname = "staff"\nmatch.group = "alice"\nabsolute_timeout = "2h"\n'
+        )
+        assert idled.session("alice")["absoluteTimeoutUSec"] == 7200 * SEC
+        assert terminal.closed_at is None
+    assert idled.events("ended", IDLED_USER="alice") == []

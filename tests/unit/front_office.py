@@ -88,7 +88,7 @@ class FrontOffice:
         self.hands._alarm.close()
         self.hands.registry._nss.shutdown()
 
-    def reload(self) -> None:
+    async def reload(self) -> None:
         policy, records = self.store.reload()
         for record in records:
             self.journal.write(record)

@@ -401,10 +401,27 @@ def test_a_connection_that_was_not_found_is_looked_for_again(bench: Bench) -> No
 def test_groups_are_asked_for_where_a_rule_wants_them(bench: Bench) -> None:
     async def story() -> None:
         with Child(SLEEPER) as leader:
-            bench.registry.wants_groups = True
+            bench.registry.want_groups(True)
             seen = await bench.registry.see(sighting(leader))
             assert seen is not None
             assert "root" in seen.groups
+
+    bench.run(story)
+
+
+def test_groups_of_open_sessions_are_asked_for_once_a_rule_wants_them(bench: Bench) -> None:
+    async def story() -> None:
+        with Child(SLEEPER) as one, Child(SLEEPER) as other:
+            await bench.registry.see(sighting(one))
+            await bench.registry.groups_again()
+            assert [session.groups for session, _ in bench.opened] == [frozenset()]
+            bench.registry.want_groups(True)
+            bench.registry.adopt(handle_of(other.process))
+            assert bench.registry.groupless == 2
+            await bench.registry.groups_again()
+            assert bench.registry.groupless == 0
+            assert len(bench.opened) == 3
+            assert all("root" in session.groups for session, _ in bench.opened[1:])
 
     bench.run(story)
 
@@ -421,7 +438,7 @@ def test_an_nss_that_does_not_answer_keeps_nobody_waiting(bench: Bench, monkeypa
     async def story() -> None:
         loop.append(asyncio.get_running_loop())
         monkeypatch.setattr(module, "groups_of", hang)
-        bench.registry.wants_groups = True
+        bench.registry.want_groups(True)
         with Child(SLEEPER) as leader:
             begin = time.monotonic()
             seen = await bench.registry.see(sighting(leader))
@@ -437,7 +454,7 @@ def test_an_nss_that_does_not_answer_keeps_nobody_waiting(bench: Bench, monkeypa
 
 def test_what_another_source_tells_while_nss_is_asked_is_kept(bench: Bench) -> None:
     async def story() -> None:
-        bench.registry.wants_groups = True
+        bench.registry.want_groups(True)
         with Child(SLEEPER) as leader:
             both = (
                 sighting(leader, connection="::1 1 ::1 2", service="sshd", opened_at=4_000_000),
