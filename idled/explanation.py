@@ -10,7 +10,8 @@ from typing import Any, Final
 from .config import describe
 from .core import timing
 from .core.activity import Trace
-from .core.model import Activity, Mode, Session, Unobserved
+from .core.extension import AT_LOGIN
+from .core.model import Activity, Mode, Reason, Session, Unobserved
 from .core.policy import Condition, Policy, Terminals
 from .core.span import Usec, format_span
 from .core.watch import Watch
@@ -133,6 +134,8 @@ def _notes(watch: Watch) -> Iterator[str]:
         yield f"the idle timeout waits: {trace.holder} is in the foreground"
     if trace.told:
         yield "a line was written on its terminals, which does not count as output"
+    if watch.limits.rule(Reason.ABSOLUTE) == AT_LOGIN:
+        yield "logind was told at its login when to end it at the latest; no later policy moves that"
     for reason in timing.LIMITED:
         track = memory.track(reason)
         if track.extra:

@@ -42,7 +42,7 @@ from .events import (
     Withdraw,
     Woken,
 )
-from .extension import Request, refusal, room_left
+from .extension import Request, before_last_resort, refusal, room_left
 from .model import Extent, Limits, Mode, Reason, Session, SessionId
 from .policy import Policy
 from .span import Usec
@@ -392,7 +392,8 @@ class Engine:
 
     def _set_limits(self, watch: Watch, now: Usec | None, *, first: bool = False) -> None:
         """Ask the policy anew. `now`: limits that are tighter than before leave a respite from then on (T7)."""
-        limits = self.policy.limits(watch.session, watch.terminals)
+        asked = self.policy.limits(watch.session, watch.terminals)
+        limits = before_last_resort(asked, watch.session, watch.memory.absolute.extra)
         changed = first or limits != watch.limits
         watch.limits = limits
         for reason in timing.LIMITED:

@@ -7,10 +7,11 @@ E2. Who is privileged may move any limit that the session has, and says why; tha
 E3. What is granted adds to the limit of this one session until it is over (`Track.extra`).
 E4. A session that is being ended is past it, and so is one whose absolute timeout has come.
 E5. The absolute timeout is never moved beyond the last resort that logind was given at the login, less a margin: it is
-    idled that ends the session, and logind only where idled cannot.
+    idled that ends the session, and logind only where idled cannot. So a policy that comes to allow a session more
+    than that, after its login, gives it that and no more.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from .model import Limits, Reason, Session
@@ -20,6 +21,10 @@ from .span import DAY, MIN, SEC, Usec, format_span
 MOST: Final = 30 * DAY
 #: What the last resort leaves idled for an end.
 MARGIN: Final = 2 * MIN
+
+
+#: In the place of a rule's name, where the last resort is what limits a session.
+AT_LOGIN: Final = "its login"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +53,16 @@ def last_resort(*possible: Limits) -> Usec | None:
         moved = allowed.times * min(allowed.by_at_most, MOST) if allowed and allowed.limit is Reason.ABSOLUTE else 0
         ages.append(limits.absolute_timeout + moved + MARGIN)
     return max(ages)
+
+
+def before_last_resort(limits: Limits, session: Session, extra: Usec) -> Limits:
+    """The limits with an absolute timeout that, with what was added to it, comes before logind's (E5)."""
+    if session.last_resort is None:
+        return limits
+    latest = max(SEC, session.last_resort - MARGIN - extra)
+    if limits.absolute_timeout is not None and limits.absolute_timeout <= latest:
+        return limits
+    return replace(limits, absolute_timeout=latest, origin={**limits.origin, "absolute_timeout": AT_LOGIN})
 
 
 def room_left(session: Session, limits: Limits, extra: Usec) -> Usec | None:

@@ -8,6 +8,7 @@ import pytest
 from idled.core.events import EndAsked, ExtensionAsked, Kind, Opened
 from idled.core.extension import Request, last_resort, refusal
 from idled.core.model import Allowance, Limits, Mode, Reason, SessionId
+from idled.core.policy import Policy
 from idled.core.span import DAY, HOUR, MIN, SEC, Usec
 
 from .driver import Driver, policy
@@ -79,11 +80,45 @@ def test_nobody_is_privileged_who_is_not_said_to_be() -> None:
     assert refusal(request, Limits(absolute_timeout=HOUR), 0, None) == "no rule lets this session be extended"
 
 
-def test_what_logind_was_told_is_no_bound_where_there_is_no_absolute_timeout_any_more() -> None:
+def test_what_logind_was_told_bounds_no_idle_timeout() -> None:
     driver = Driver(policy(idle_timeout=15 * MIN))
     alice = driver.open()
     driver.tell(Opened(session=replace(driver.status(alice).session, last_resort=HOUR)))
     assert ask(driver, alice, asked(MIN, Reason.IDLE, root=True)) == ""
+
+
+@pytest.mark.parametrize("later", [policy(absolute_timeout=5 * HOUR), policy()])
+@pytest.mark.parametrize("extended", [0, 1, 2])
+def test_a_policy_that_is_relaxed_later_cannot_move_what_logind_was_told(later: Policy, extended: int) -> None:
+    """It would end the session unwarned, long before what everybody is told."""
+    driver = Driver(RULES)
+    alice = driver.open()
+    last = last_resort(driver.status(alice).limits)
+    assert last == 3 * HOUR + 2 * MIN
+    driver.tell(Opened(session=replace(driver.status(alice).session, last_resort=last)))
+    for _ in range(extended):
+        assert ask(driver, alice, asked()) == ""
+    driver.told()
+    driver.reload(later)
+    status = driver.status(alice)
+    assert status.due_at == status.session.opened_at + 3 * HOUR
+    assert status.limits.rule(Reason.ABSOLUTE) == "its login"
+    assert ask(driver, alice, asked(SEC, root=True)).startswith("nothing is left until logind")
+    driver.until(4 * 3600)
+    warned, again, hung_up, *_ = driver.told()
+    assert (warned, again, hung_up) == (
+        "10680 warn absolute 120",
+        "10770 warn absolute 30",
+        "10800 hang-up absolute",
+    )
+
+
+def test_a_policy_that_is_tightened_later_is_not_touched_by_it() -> None:
+    driver = Driver(RULES)
+    alice = driver.open()
+    driver.tell(Opened(session=replace(driver.status(alice).session, last_resort=3 * HOUR + 2 * MIN)))
+    driver.reload(policy(absolute_timeout=30 * MIN))
+    assert driver.status(alice).limits == driver.engine.policy.limits(driver.status(alice).session, ())
 
 
 @pytest.mark.parametrize(
