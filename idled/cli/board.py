@@ -22,6 +22,9 @@ from .telling import Session
 ORDERS: Final = ("time left", "user", "idle")
 _MOST_EVENTS: Final = 200
 _LONGEST: Final = 200
+_LONGEST_PASSWORD: Final = 512  # of PAM
+#: Questions that come up by themselves, and not upon the answer to another.
+OPENING: Final = ("sure", "password")
 _GONE: Final = (Kind.ENDED.value, Kind.SESSION_CLOSED.value)
 _BACK: Final = {"text": "The daemon answers again; for what happened meanwhile: idlectl log", "priority": 5}
 _NEEDED: Final = "io.idled.AuthenticationRequired"
@@ -173,12 +176,13 @@ def _reply(board: Board, question: Question, key: str) -> tuple[Board, Call | No
         return _next(board, question, {}) if key in ("y", "Y") else (board, None)
     if key == "enter":
         return _typed(board, question)
-    typed = question.typed
+    typed, secret = question.typed, question.now == "password"
+    key = "\t" if secret and key == "tab" else key
     if key == "backspace":
         typed = typed[:-1]
     elif key == "clear":
         typed = ""
-    elif len(key) == 1 and len(typed) < _LONGEST:
+    elif len(key) == 1 and len(typed) < (_LONGEST_PASSWORD if secret else _LONGEST):
         typed += key
     return replace(board, question=replace(question, typed=typed), note="", bad=False), None
 

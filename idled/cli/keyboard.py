@@ -17,7 +17,7 @@ _SEQUENCES: Final = {
     "5~": "pgup",
     "6~": "pgdn",
 }
-_NAMED: Final = {"\r": "enter", "\n": "enter", "\x7f": "backspace", "\x08": "backspace", "\x15": "clear"}
+_NAMED: Final = {"\r": "enter", "\n": "enter", "\x7f": "backspace", "\x08": "backspace", "\x15": "clear", "\t": "tab"}
 
 
 class Keyboard:

@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -39,6 +40,8 @@ _DRAW: Final[Usec] = SEC
 _DRAW_SOONEST: Final[Usec] = SEC // 20
 #: An Escape is a key when nothing follows it for so long.
 _ESCAPE: Final[Usec] = SEC // 10
+#: What comes no later than this after something that was dropped is of the same paste.
+_PASTE: Final[Usec] = SEC // 10
 #: Seconds for the rest of an answer that has begun to come.
 _REST: Final = 5.0
 
@@ -92,6 +95,7 @@ class _Watch:
         self._listed_at = self._now
         self._drawn_at: Usec = 0
         self._drawn: Board | None = None
+        self._dropped_at: Usec = 0  # when something was last typed that no question had asked for
 
     def run(self) -> int:
         """Until it is stopped: by which signal, or 0."""
@@ -110,8 +114,18 @@ class _Watch:
     def _draw(self) -> None:
         changed = self._board is not self._drawn
         if self._now >= self._drawn_at + (_DRAW_SOONEST if changed else _DRAW):
+            if self._unseen() and select.select([sys.stdin], [], [], 0)[0]:
+                termios.tcflush(sys.stdin, termios.TCIFLUSH)
+                self._dropped_at = self._now
             self._terminal.draw(screen.lines(self._board, *self._terminal.size, self._now))
             self._drawn, self._drawn_at = self._board, self._now
+
+    def _unseen(self) -> bool:
+        """Whether a question has come up that is not on the screen yet."""
+        asked, shown = self._board.question, self._drawn.question if self._drawn else None
+        if asked is None or asked.now not in board.OPENING:
+            return False
+        return shown is None or (shown.now, shown.call.parameters) != (asked.now, asked.call.parameters)
 
     def _wait(self) -> None:
         """For whatever comes first, and take it."""
@@ -158,7 +172,9 @@ class _Watch:
         self._drawn = None
 
     def _type(self, data: bytes) -> None:
-        if data:
+        if data and self._board.question is not None and (self._unseen() or _now() < self._dropped_at + _PASTE):
+            self._dropped_at = _now()  # who has not seen a question does not answer it
+        elif data:
             self._press(self._keyboard.keys(data))
         else:  # the terminal is gone
             self._stopped_by = signal.SIGHUP
@@ -173,7 +189,7 @@ class _Watch:
             if call is not None:
                 self._ask(call.method, call.parameters, partial(self._done, call))
             if before is None and self._board.question is not None:
-                return  # who has not seen a question does not answer it
+                return  # nor does the rest of what was typed at once
 
     def _done(self, call: Call, answer: _Answer) -> None:
         self._board = board.done(self._board, call, answer)

@@ -112,6 +112,7 @@ def test_what_may_not_be_signalled_spares_nobody_else(
     """AppArmor can forbid it, as for a manual page's reader; here there is none, so the refusal alone is made up."""
     with Child(shell("sleep 1000 & one=$!; sleep 1000 & echo $one $!"), cgroup=cgroup.path) as leader:
         confined, other = map(int, leader.said.split())
+        until(lambda: {found.comm for found in procfs.children(leader.pid)} == {"sleep"})
         send = procfs.send
 
         def refuse(target: procfs.Process, *signals: signal.Signals) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from idled.control.service import Answer, Call, Method
+from idled.control.wire import VarlinkError
 from idled.core.span import SEC
 
 from ...guest.terminal import Terminal, children
@@ -62,7 +63,12 @@ class Watched(Fake):
 
     def serving(self) -> Any:
         """Answer, for as long as the block runs."""
-        return self.answering(ListSessions=self._list, Monitor={}, End={})
+        return self.answering(ListSessions=self._list, Monitor={}, End={}, Extend=self._extend)
+
+    def _extend(self, asked: dict[str, Any]) -> Answer | VarlinkError:
+        if "password" not in asked:
+            return VarlinkError("io.idled.AuthenticationRequired", user="alice")
+        return {"session": session(absoluteExtraUSec=3600 * SEC)}
 
     def _list(self, _: dict[str, Any]) -> Answer:
         self.listed += 1
@@ -208,6 +214,40 @@ def test_the_rest_of_what_was_pasted_does_not_answer_the_question(daemon: Watche
         terminal.type("lunch\r")
         terminal.expect("is being ended")
     assert [asked for asked in daemon.asked if asked[0] == "End"] == [("End", {"session": "7-70", "reason": "lunch"})]
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.002, 0.01])
+def test_nor_does_what_was_pasted_in_pieces(daemon: Watched, pause: float) -> None:
+    with daemon.watched() as terminal:
+        for piece in ("j", "e", *"yyyyyy", "\r", *"yyyyyy", "\r"):
+            terminal.type(piece)
+            time.sleep(pause)
+        terminal.expect("End session 12 of alice from 192.168.1.20")
+        time.sleep(0.3)  # who reads it first
+        terminal.type("q")
+        terminal.expect("Nothing was done")
+        terminal.type("q")
+        terminal.wait_closed(5)
+    assert [asked for asked in daemon.asked if asked[0] == "End"] == []
+
+
+def test_what_was_typed_before_the_password_is_asked_for_is_no_part_of_it(daemon: Watched) -> None:
+    daemon.sessions = [session(extend={"limit": "absolute", "byAtMostUSec": 3600 * SEC, "timesLeft": 1})]
+    with daemon.watched() as terminal:
+        terminal.type("jx")
+        terminal.expect(r"Extend session 12 .* by 1h\?")
+        terminal.type("y")
+        terminal.expect("Reason, or nothing:")
+        terminal.type("\r")
+        for _ in range(20):
+            terminal.type("k")
+            time.sleep(0.002)
+        terminal.expect("Password of alice:")
+        time.sleep(0.3)  # who reads it first
+        terminal.type("s3cret\t\r")
+        terminal.expect("its absolute timeout is now")
+    extended = [asked for method, asked in daemon.asked if method == "Extend"]
+    assert extended == [{"session": "7-70"}, {"session": "7-70", "password": "s3cret\t"}]
 
 
 def test_when_the_daemon_goes_it_is_said_and_it_is_asked_until_it_is_back(daemon: Watched) -> None:
