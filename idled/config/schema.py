@@ -5,6 +5,7 @@ import grp
 import ipaddress
 import os
 import pwd
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from ..core.model import Activity, Allowance, Extent, Mode, Reason, Unobserved
 from ..core.span import SEC, SpanError, Usec, format_span, parse_span
 from .files import at_once
 from .problems import nearest, shown
+
+#: Seconds for NSS to say whether there is such a name.
+_NSS_PATIENCE: Final = 0.5
 
 
 class Unfit(ValueError):
@@ -201,11 +205,20 @@ def read_names(value: Any) -> tuple[str, ...]:
 
 def _unknown(find: Callable[[str], Any], what: str) -> Callable[[Any], str]:
     def suspect(name: str) -> str:
-        try:
-            find(name)
-        except KeyError:
-            return f"no such {what} on this machine"
-        return ""
+        missing = []
+
+        def ask() -> None:
+            try:
+                find(name)
+            except KeyError:
+                missing.append(name)
+
+        # NSS may ask a server that does not answer; nobody is kept waiting for a mere suspicion.
+        asking = threading.Thread(target=ask, daemon=True)
+        with suppress(RuntimeError):  # all pids are taken
+            asking.start()
+            asking.join(_NSS_PATIENCE)
+        return f"no such {what} on this machine" if missing else ""
 
     return suspect
 

@@ -26,6 +26,7 @@ from .sighting import Sighting
 
 #: NSS may ask a server; a session is not kept waiting for it longer, and is asked for again at the next scan.
 _NSS_PATIENCE: Final = 0.2
+_SEARCH_PATIENCE: Final = 5.0
 _ASKED_AT_ONCE: Final = 32
 _Key = TypeVar("_Key")
 _Entry = TypeVar("_Entry")
@@ -127,9 +128,15 @@ class Registry:
         found = await self._ask(pwd.getpwuid, uid)
         return None if found is None else clean(found.pw_name)
 
-    async def _ask(self, function: Callable[[_Key], _Entry], key: _Key) -> _Entry | None:
+    async def search(self, function: Callable[[], _Entry]) -> _Entry | None:
+        """What a longer search gives that asks NSS, too; None as above."""
+        return await self._ask(lambda _: function(), None, _SEARCH_PATIENCE)
+
+    async def _ask(
+        self, function: Callable[[_Key], _Entry], key: _Key, patience: float = _NSS_PATIENCE
+    ) -> _Entry | None:
         try:
-            async with asyncio.timeout(_NSS_PATIENCE):
+            async with asyncio.timeout(patience):
                 return await asyncio.get_running_loop().run_in_executor(self._nss, function, key)
         except (KeyError, ValueError, OSError, RuntimeError):  # the last where all pids are taken: there is no thread
             return None

@@ -2,11 +2,13 @@
 """The edges of what may stand in a policy: the last value that is right, the first that is wrong, and what is said."""
 
 import os
+import threading
 from datetime import date
 from pathlib import Path
 
 import pytest
 
+from idled.config import schema
 from idled.config.files import Source
 from idled.config.loader import parse
 from idled.config.problems import shown
@@ -221,3 +223,18 @@ def test_of_several_programs_the_one_that_holds_nothing_is_said(tmp_path: Path) 
 @pytest.mark.parametrize(("name", "setting"), SETTINGS.items())
 def test_every_example_of_the_manual_can_be_used(name: str, setting: Setting) -> None:
     assert name in parse([Source("f", f"[defaults]\n{name} = {setting.example}")]).policy.rules[-1].values
+
+
+def test_an_nss_that_does_not_answer_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory server that hangs cannot be had here; the question to it is held instead."""
+    release, asked = threading.Event(), []
+    monkeypatch.setattr(schema, "_NSS_PATIENCE", 0.05)
+
+    def hang(name: str) -> None:
+        asked.append(name)
+        release.wait(20)
+        raise KeyError
+
+    assert schema._unknown(hang, "user")("alice") == ""
+    assert asked == ["alice"]
+    release.set()

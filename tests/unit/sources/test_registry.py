@@ -452,6 +452,17 @@ def test_an_nss_that_does_not_answer_keeps_nobody_waiting(bench: Bench, monkeypa
     bench.run(story)
 
 
+def test_a_search_that_hangs_holds_nobody_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        release = threading.Event()
+        monkeypatch.setattr(module, "_SEARCH_PATIENCE", 0.1)
+        assert await bench.registry.search(lambda: ["found"]) == ["found"]
+        assert await bench.registry.search(lambda: release.wait(20)) is None
+        release.set()
+
+    bench.run(story)
+
+
 def test_what_another_source_tells_while_nss_is_asked_is_kept(bench: Bench) -> None:
     async def story() -> None:
         bench.registry.want_groups(True)
