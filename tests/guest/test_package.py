@@ -275,6 +275,22 @@ def test_nobody_is_kept_out_while_it_is_reinstalled_and_removed(host: Host) -> N
     assert machine.sh("find / -xdev \\( -path /srv -o -path /var/log \\) -prune -o -path '*idled*' -print") == ""
 
 
+@pytest.mark.parametrize("control", ["required", "requisite", "[success=ok default=die]"])
+def test_a_module_that_a_stack_needs_is_not_removed(host: Host, control: str) -> None:
+    host.install()
+    machine = host.machine
+    machine.sh(f"sed -i '1i session {control} pam_idled.so on_error=deny' /etc/pam.d/login")
+    refused = machine.run("apt-get", "--yes", "remove", "libpam-idled", check=False)
+    assert refused.returncode != 0
+    assert "without it nobody could log in by /etc/pam.d/login\n" in refused.stdout + refused.stderr
+    with machine.console("bob") as console:
+        console.expect(PROMPT)
+    machine.sh("sed -i 1d /etc/pam.d/login")
+    host.purge()
+    with machine.console("bob") as console:
+        console.expect(PROMPT)
+
+
 def test_the_daemon_without_the_module(host: Host) -> None:
     assert host.install("this", "idled").splitlines()[-1] == LAST_LINE
     assert "pam_idled" not in stack(host.machine, "sshd")
