@@ -22,7 +22,7 @@ Samples = dict[str, dict[int, list[float]]]
 
 RUNS: Final = 5
 WINDOW: Final = 12  # seconds; RUNS of them hold one scan
-YOUNG: Final = 60  # until then a session is looked at every few seconds
+YOUNG: Final = 60  # until then a session is looked at every few seconds; so long all are silent before they type
 SHORT: Final = 6  # RUNS of them lie between two scans
 LIMIT: Final = 20  # of the idle timeout while everybody types
 PAUSE: Final = 4  # mean seconds between two keys, which come after 0 to 8 s
@@ -87,8 +87,9 @@ class Measures:
         with self._alone:
             self._starts(size)
         self._note("rss", size, self._unit.rss())
+        time.sleep(max(0, young_until - time.monotonic()))
         self._crowd.keep_typing(PAUSE)
-        time.sleep(max(2 * PAUSE, young_until - time.monotonic()))  # by then everybody has typed a key
+        time.sleep(2 * PAUSE)  # by then everybody has typed a key
         self._idled.limits(idle=f"{LIMIT}s")
         self._machine.sh("systemctl restart idled", timeout=PATIENCE)  # so the next scan is a minute away
         time.sleep(LIMIT)

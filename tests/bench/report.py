@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .lateness import DEBIAN
-from .measures import DUE, LIMIT, PAUSE, RUNS, SHORT, WARNED, WINDOW, Samples
+from .measures import DUE, LIMIT, PAUSE, RUNS, SHORT, WARNED, WINDOW, YOUNG, Samples
 from .plot import fit, plot
 from .sessions import USERS
 
@@ -18,9 +18,9 @@ Found = Mapping[str, Samples]
 #: Seconds from a key to a look at a random moment, in the mean, where pauses are uniform up to twice PAUSE.
 _SINCE_KEY: Final = 2 * PAUSE / 3
 #: One look is due for each of these many seconds of a session in which somebody types: with LIMIT and no warnings, and
-#: with 15 minutes and a warning 2 minutes before.
+#: with 15 minutes, where the longest silence that was seen of it is sooner over than the limit.
 _LOOK_EVERY: Final = LIMIT - _SINCE_KEY
-_LOOK_EVERY_15_MIN: Final = 15 * 60 - 2 * 60 - _SINCE_KEY
+_LOOK_EVERY_15_MIN: Final = YOUNG
 
 
 @dataclass(frozen=True)
@@ -274,8 +274,9 @@ CPU is what the kernel counts for the service's cgroup, wakeups are voluntary co
 reckoned to an hour. Nobody types: {RUNS} windows of {WINDOW} s, one after the other; a scan comes once in the {RUNS},
 so what counts is the mean. Everybody types, each a key every 0 to {2 * PAUSE} s: {RUNS} windows of {SHORT} s between
 two scans, with a limit of {LIMIT} s, so that there are looks enough to be counted. With 15 minutes a look comes once
-in {_LOOK_EVERY_15_MIN:.0f} s instead of {_LOOK_EVERY:.0f} s; the row that says *reckoned* takes what typing adds by
-that factor.
+in {_LOOK_EVERY_15_MIN:.0f} s instead of {_LOOK_EVERY:.0f} s, since for a minute nobody had typed before, and looks are
+no farther apart than the longest such pause; the row that says *reckoned* takes what typing adds by that factor. Of
+somebody who never pauses for longer than some seconds looks are as close as that.
 
 Where all are due at once, everybody presses the last key at the same moment, is warned {WARNED} s before the end, and
 the limit is {DUE} s. That a session is cut off is seen by its client; that nothing is left of it comes from the

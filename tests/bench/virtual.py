@@ -18,6 +18,7 @@ from idled.core.span import MIN, SEC
 from ..unit.core.driver import Driver, Shown, policy
 
 LIMIT = 15 * MIN
+QUIET = 3 * MIN  # before anybody types: how long silence can last is known then
 WARM = 20 * 60  # by then all are past their first looks, and due at moments of their own
 HOUR = 3600
 PARTS = 5  # of it, each a sample
@@ -25,13 +26,13 @@ STEP = 5  # seconds of virtual time at once
 
 
 class Typing(Driver):
-    """Everybody typed last some seconds before anybody looks."""
+    """Everybody is silent for a while, and then typed last some seconds before anybody looks."""
 
     chance: random.Random
     typing = True
 
     def _look(self, shown: Shown) -> Look | None:
-        if self.typing:
+        if self.typing and (shown.sent or self.now > shown.active_at + QUIET):
             shown.active_at = max(shown.active_at, self.now - self.chance.randrange(10 * SEC))
             shown.sent += 1
         return super()._look(shown)
