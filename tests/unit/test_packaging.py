@@ -2,6 +2,7 @@
 """What is installed beside the program agrees with it: the policy file, the message catalog, the versions."""
 
 import re
+import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +16,23 @@ from idled.core.events import Kind
 from idled.core.model import Mode
 from idled.journal import MESSAGE_IDS
 
+CODE = {
+    ".py",
+    ".c",
+    ".h",
+    ".sh",
+    ".service",
+    ".socket",
+    ".toml",
+    ".spec",
+    ".te",
+    ".fc",
+    ".if",
+    ".yml",
+    ".fish",
+    ".bash",
+    ".conf",
+}
 ROOT = Path(__file__).resolve().parents[2]
 INSTALLED = (ROOT / "packaging" / "idled.toml").read_text()
 UNCOMMENTED = re.sub(r"^#(?=[\w\[])", "", INSTALLED, flags=re.MULTILINE)
@@ -72,3 +90,15 @@ def test_there_is_one_version(file: str, line: str) -> None:
     found = re.search(rf"^{line}", (ROOT / file).read_text(), re.MULTILINE)
     assert found is not None
     assert found[1] == __version__
+
+
+def test_all_code_and_configuration_says_its_licence() -> None:
+    """Papers are covered by LICENSE alone."""
+    listed = subprocess.run(["./dev", "sources"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    files = [Path(line) for line in listed.stdout.split()]
+    code = [
+        file for file in files if file.suffix in CODE or (file.suffix == "" and file.parts[0] in ("dev", "systemd"))
+    ]
+    assert len(code) > 150
+    missing = [str(file) for file in code if "SPDX-License-Identifier" not in (ROOT / file).read_text()[:400]]
+    assert missing == ["packaging/idled.toml"]  # the administrator's own
