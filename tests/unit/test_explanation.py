@@ -9,6 +9,7 @@ import pytest
 from idled import explanation
 from idled.core.activity import ConnectionLook, Trace
 from idled.core.events import Ending, Memory, Track
+from idled.core.extension import before_last_resort
 from idled.core.model import Activity, Limits, Reason, Session, SessionId, Unobserved
 from idled.core.span import HOUR, SEC
 from idled.core.stamps import TerminalLook
@@ -43,6 +44,10 @@ def watch(
             "idle timeout was extended by 1h in all, 2 times by its person",
         ),
         (watch(memory={"absolute": Track(not_before=101 * SEC)}), "the absolute limit is new"),
+        (
+            watch(limits=before_last_resort(Limits(), replace(SESSION, last_resort=HOUR), 0)),
+            "told at its login when to end it",
+        ),
         (watch(memory={"ending": Ending(reason=Reason.IDLE, due_at=0, started_at=0)}), "is being ended"),
     ],
 )
