@@ -130,7 +130,7 @@ def test_host_without_logind_and_without_registration(idled: Installed) -> None:
 
 
 def test_a_reload_that_brings_the_first_rule_for_a_group_knows_the_groups_of_who_is_there(idled: Installed) -> None:
-    idled.limits(absolute="1h")
+    idled.limits()
     with idled.login("alice") as terminal:
         idled.session("alice", terminals=1)
         idled.policy(

@@ -54,12 +54,12 @@ async def sessions(office: FrontOffice, number: int) -> list[Session]:
 
 def test_who_logs_in_is_told_the_limits_and_is_known_until_the_leader_has_gone(tmp_path: Path) -> None:
     async def story(office: FrontOffice) -> None:
-        async with login(tty="tty9") as registration:
+        async with login(tty="tty") as registration:
             answer = await office.reception.register(registration)
             assert answer.text.startswith("This session ends after 15min without input and ends at ")
             assert answer.runtime_max_sec == 12 * HOUR + MARGIN
             (session,) = await sessions(office, 1)
-            assert (session.user, session.uid, session.service, session.tty) == ("root", 0, "sshd", "tty9")
+            assert (session.user, session.uid, session.service, session.tty) == ("root", 0, "sshd", "tty")
             assert session.last_resort == (12 * HOUR + MARGIN) * 1_000_000
         await sessions(office, 0)
 
@@ -93,7 +93,7 @@ def test_a_user_whom_nobody_knows_is_refused(tmp_path: Path, monkeypatch: pytest
     async def story(office: FrontOffice) -> None:
         said: list[str] = []
         monkeypatch.setattr(office.reception, "_refuse", said.append)
-        async with login(user="no-such-user", tty="tty9") as registration, asyncio.timeout(10):
+        async with login(user="no-such-user", tty="tty") as registration, asyncio.timeout(10):
             assert (await office.reception.register(registration)).runtime_max_sec == 12 * HOUR + MARGIN
             while not said:
                 await asyncio.sleep(0.01)
@@ -105,10 +105,10 @@ def test_a_user_whom_nobody_knows_is_refused(tmp_path: Path, monkeypatch: pytest
 
 def test_what_is_opened_within_a_session_is_a_part_of_it(tmp_path: Path) -> None:
     async def story(office: FrontOffice) -> None:
-        async with login(tty="tty9") as outer:
+        async with login(tty="tty") as outer:
             await office.reception.register(outer)
             await sessions(office, 1)
-            within = Registration(pid=outer.pid, start=outer.start, user="root", service="su", tty="tty9")
+            within = Registration(pid=outer.pid, start=outer.start, user="root", service="su", tty="tty")
             assert await office.reception.register(within) == Answer()
             assert office.reception.registered == 1
         await sessions(office, 0)
