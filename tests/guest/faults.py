@@ -338,13 +338,16 @@ def under(machine: Machine, name: str, spells: list[Spell]) -> Iterator[None]:
     spells.append(Spell(fault, since, made if fault.at_once else boottime()))
 
 
-def excuse(spells: Iterable[Spell], last_input: int, limit: int, late: int) -> int:
-    """How much later than its limit and so much a session may end, for the faults that it met."""
+def excuse(spells: Iterable[Spell], last_input: int, limit: int, late: int, *, talks: bool = False) -> int:
+    """How much later than its limit and so much a session may end, for the faults that it met.
+
+    `talks`: its client goes on sending what is no input, which cannot be told from input while nobody looks.
+    """
     due, more = last_input + limit, 0
     for spell in sorted(spells, key=lambda spell: spell.since):
         fault, meets = spell.fault, spell.since < due + late + more
-        if fault.forgets and meets and spell.until > last_input:
-            more = max(more, spell.until - last_input)
+        if (fault.forgets or (talks and fault.of_daemon)) and meets and spell.until > last_input:
+            more = max(more, spell.until + (fault.slows if talks else 0) - last_input)
         if meets and spell.until > due:
             more = max(more, spell.until - due) if fault.stops else more
             more += fault.slows
@@ -356,5 +359,5 @@ def in_time(visit: Visit, limit: int, spells: Iterable[Spell], metronome: Metron
     late = visit.late(limit)
     if late is None or late < 0:
         return False
-    more = excuse(spells, visit.last_input, limit, visit.kind.late)
+    more = excuse(spells, visit.last_input, limit, visit.kind.late, talks=visit.kind.talks)
     return visit.in_time(limit + min(late, more), metronome)

@@ -63,6 +63,11 @@ class Kind:
     resized: bool = False  # each second, by nobody's hand
     late: int = LATE
 
+    @property
+    def talks(self) -> bool:
+        """Whether client or server say by themselves what is no input."""
+        return self.resized or any(option in self.options for option in (*PINGS, str(ALIVE_PORT), *REKEYS, "-A"))
+
 
 KINDS = (
     Kind("ssh"),

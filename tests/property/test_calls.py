@@ -35,7 +35,9 @@ OWNER, OTHER, STRANGER = 5000, 6000, 7000
 #: Leader and owner of each session; its name is the former.
 SESSIONS = {41: OWNER, 42: OWNER, 43: OTHER}
 
-ANYTHING: st.SearchStrategy[Any] = st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.just([]) | st.just({})
+ANYTHING: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.just([]) | st.just({})
+)
 NAMES = st.sampled_from(["41", "42", "43", "p41", "b-41-41", "41-41", "", "*", "nobody's"])
 SPANS = st.sampled_from([HOUR, HOUR + 1, 1, 0, -HOUR, 12 * HOUR, 2**63])
 PARAMETERS = st.fixed_dictionaries(
