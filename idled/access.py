@@ -28,7 +28,7 @@ class Deed(Enum):
     EXTEND = "extend it, within what its rules allow"
     MOVE = "move any limit of it, with a reason"
     END = "end it"
-    OVERSEE = "ask about a login that has not happened, and see events that are of no session"
+    OVERSEE = "ask about a login that has not happened, and see events of no session and what is wrong in the policy"
     RELOAD = "have the policy read anew"
 
 

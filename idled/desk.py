@@ -176,7 +176,8 @@ class Desk:
     async def get_status(self, call: Call) -> Answer:
         """How the daemon does. Sessions are counted and troubles are told as far as the caller may see them."""
         call.take()
-        why = self._health.why_not()
+        oversees = self._access.may(call.peer, Deed.OVERSEE)
+        why = self._health.why_not(whole=oversees)
         watches = [
             watch
             for session in self._engine.sessions()
@@ -193,7 +194,7 @@ class Desk:
             "unobserved": sum(not watch.observed for watch in watches),
             "upUSec": clock.now() - self._began_at,
             "files": list(self._store.files),
-            "sources": self._health.sources(),
+            "sources": self._health.sources(whole=oversees),
             "troubles": [_event(trouble) for trouble in troubles],
         }
 

@@ -31,32 +31,35 @@ class Health:
     def _engine(self) -> Engine:
         return self._hands.engine
 
-    def why_not(self) -> str:
-        """Why sessions that are due are not ended here; empty where they are."""
+    def why_not(self, *, whole: bool) -> str:
+        """Why sessions that are due are not ended here; empty where they are. `whole`: what is wrong in a file, too."""
         policy = self._engine.policy
         if policy.mode is Mode.OBSERVE:
-            return self._why_observe()
+            return self._why_observe(whole)
         if not policy.sets_limits():
             return "no rule sets a limit"
         if not self._hands.logind.connected and not self._reception.registered and not self._engine.sessions():
             return f"no source tells of sessions: logind is {self._hands.logind.health}, and pam_idled registered none"
         return ""
 
-    def _why_observe(self) -> str:
+    def _why_observe(self, whole: bool) -> str:
         if self._store.problems and not self._store.files:
-            return (
-                f"the policy was rejected and the built-in one, which ends nobody, is in use: {self._store.problems[0]}"
-            )
+            return f"the policy was rejected and the built-in one, which ends nobody, is in use{self._first(whole)}"
         by = "the daemon was started with --observe" if self._store.observe else 'the policy says mode = "observe"'
         return f"observe mode, in which nobody is warned or ended: {by}"
 
-    def sources(self) -> list[dict[str, Any]]:
-        """The health of each part that sessions, evidence and limits come from."""
-        return [{"name": name, "works": works, "note": note} for name, works, note in self._sources()]
+    def _first(self, whole: bool) -> str:
+        """The first problem of the policy, for who may know what stands in it."""
+        return f": {self._store.problems[0]}" if whole else ""
 
-    def _sources(self) -> Iterator[tuple[str, bool, str]]:
+    def sources(self, *, whole: bool) -> list[dict[str, Any]]:
+        """The health of each part that sessions, evidence and limits come from; `whole` as above."""
+        return [{"name": name, "works": works, "note": note} for name, works, note in self._sources(whole)]
+
+    def _sources(self, whole: bool) -> Iterator[tuple[str, bool, str]]:
         problems, registered = self._store.problems, self._reception.registered
-        yield "policy", not problems, f"rejected, another is in use: {problems[0]}" if problems else "as in the files"
+        rejected = f"rejected, another is in use{self._first(whole)}" if problems else ""
+        yield "policy", not problems, rejected or "as in the files"
         yield "logind", self._hands.logind.connected, self._hands.logind.health
         yield "pam", True, f"{registered} session{'' if registered == 1 else 's'} registered since the start"
         yield "utmp", True, "read every minute" if _UTMP.exists() else "there is none on this system"

@@ -135,6 +135,18 @@ def test_the_status_says_whether_limits_are_enforced_and_why_not(tmp_path: Path,
     acting(tmp_path, story, policy)
 
 
+def test_what_is_wrong_in_the_policy_is_for_those_who_oversee(tmp_path: Path) -> None:
+    async def story(office: FrontOffice) -> None:
+        for uid, told in ((0, True), (5000, False)):
+            status = await office.ask(Peer(pid=0, uid=uid), "GetStatus")
+            (policy,) = (source for source in status["sources"] if source["name"] == "policy")
+            assert "rejected, another is in use" in policy["note"]
+            for text in (status["why"], policy["note"]):
+                assert ("idled.toml" in text) is told, text
+
+    acting(tmp_path, story, "nonsense")
+
+
 def test_without_any_source_nothing_is_effective(tmp_path: Path) -> None:
     async def story(office: FrontOffice) -> None:
         assert (await office.ask(ROOT, "GetStatus"))["why"].startswith("no source tells of sessions: logind is not")
