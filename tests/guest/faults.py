@@ -157,6 +157,7 @@ def hung(machine: Machine, unit: str) -> Iterator[None]:
 @contextmanager
 def limited(machine: Machine, option: str, measure: str, usually: str) -> Iterator[None]:
     """The daemon may have no more of something than it has now; what is started in its place may."""
+    wait_back(machine)  # what a fault before this one took from it can have ended it just now
     pid = daemon(machine)
     machine.sh(f'prlimit --pid="$1" "$2=$({measure})"', pid, option)
     try:
