@@ -9,7 +9,7 @@ import socket
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +32,6 @@ from .journal import Journal
 from .reception import Reception
 from .sources import sshd, utmp
 from .sources.registrations import Registrations
-from .sources.sighting import Sighting
 from .state import State
 
 _SCAN_EVERY: Final[Usec] = 60 * SEC
@@ -162,27 +161,21 @@ class Daemon:
         registry, logind = self._hands.registry, self._hands.logind
         if logind.connected:
             await logind.relist()
-        told = logind.connected
-        for sighting in await self._search(lambda: sshd.sightings(logind=told)):
-            await registry.see(sighting)
+        found = list(sshd.found(logind=logind.connected))
+        uids = await registry.uids_of(one.user for one in found)
+        for one in found:
+            uid = uids.get(one.user)
+            if uid is not None and (sighting := sshd.sighting(one, uid)) is not None:
+                await registry.see(sighting)
         leaders = {session.id.pid for session in self._engine.sessions()}  # a check of each record costs more
         lines = [line for line in utmp.read() if line.pid not in leaders]
-        refused: list[str] = []
-        for sighting in await self._search(lambda: utmp.sightings(lines, refused.append)):
+        uids = await registry.uids_of(line.user for line in lines)
+        for sighting in utmp.sightings(lines, uids, self._refuse):
             if registry.around(sighting.pid) is None:
                 await registry.see(sighting)
-        for what in refused:
-            self._refuse(what)
         registry.connections_again()
         await registry.groups_again()
         await self._access.refresh()
-
-    async def _search(self, sightings: Callable[[], Iterable[Sighting]]) -> list[Sighting]:
-        """What is found with the help of NSS, which may ask a server that does not answer."""
-        found = await self._hands.registry.search(lambda: list(sightings()))
-        if found is None:
-            self._seldom(Kind.TROUBLE, "NSS does not answer; who logged in is looked for again at the next scan")
-        return found or []
 
     async def _scan_again(self) -> None:
         while True:

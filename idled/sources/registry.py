@@ -10,7 +10,7 @@ import asyncio
 import grp
 import os
 import pwd
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Final, TypeVar
@@ -26,7 +26,6 @@ from .sighting import Sighting
 
 #: NSS may ask a server; a session is not kept waiting for it longer, and is asked for again at the next scan.
 _NSS_PATIENCE: Final = 0.2
-_SEARCH_PATIENCE: Final = 5.0
 _ASKED_AT_ONCE: Final = 32
 _Key = TypeVar("_Key")
 _Entry = TypeVar("_Entry")
@@ -128,15 +127,17 @@ class Registry:
         found = await self._ask(pwd.getpwuid, uid)
         return None if found is None else clean(found.pw_name)
 
-    async def search(self, function: Callable[[], _Entry]) -> _Entry | None:
-        """What a longer search gives that asks NSS, too; None as above."""
-        return await self._ask(lambda _: function(), None, _SEARCH_PATIENCE)
+    async def uids_of(self, users: Iterable[str]) -> dict[str, int | None]:
+        """The uid of each, None where there is no such user; those are left out of which NSS says nothing in time."""
+        names, answers = sorted(set(users)), []
+        for first in range(0, len(names), _ASKED_AT_ONCE):
+            some = names[first : first + _ASKED_AT_ONCE]
+            answers += await asyncio.gather(*(self._ask(_uids, name) for name in some))
+        return {name: next(iter(uids), None) for name, uids in zip(names, answers, strict=True) if uids is not None}
 
-    async def _ask(
-        self, function: Callable[[_Key], _Entry], key: _Key, patience: float = _NSS_PATIENCE
-    ) -> _Entry | None:
+    async def _ask(self, function: Callable[[_Key], _Entry], key: _Key) -> _Entry | None:
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(_NSS_PATIENCE):
                 return await asyncio.get_running_loop().run_in_executor(self._nss, function, key)
         except (KeyError, ValueError, OSError, RuntimeError):  # the last where all pids are taken: there is no thread
             return None
@@ -229,6 +230,14 @@ def _merge(known: Handle | None, new: Sighting, id: SessionId, *, groups: frozen
         inode=known.inode,
         connection=known.connection or new.connection,
     )
+
+
+def _uids(user: str) -> tuple[int, ...]:
+    """Its uid, or nothing. Blocks, as below."""
+    try:
+        return (pwd.getpwnam(user).pw_uid,)
+    except (KeyError, ValueError):
+        return ()
 
 
 def groups_of(user: str) -> frozenset[str]:

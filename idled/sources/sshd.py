@@ -8,11 +8,10 @@ cannot have started.
 """
 
 import os
-import pwd
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from .. import clock, procfs
 from ..core.span import Usec
@@ -22,17 +21,25 @@ _NAMES: Final = {"sshd", "sshd-session"}
 _TITLE: Final = re.compile(r"^sshd(?:-session)?: (?P<user>[^ @\[]+)(?P<guarded> \[priv\])?(?:@\S+)?$")
 
 
-def sightings(*, logind: bool = False) -> Iterator[Sighting]:
-    """All SSH sessions that are open now; with `logind` only those that it was not told of.
+class Found(NamedTuple):
+    """A connection, and whose its title says that it is."""
+
+    leader: procfs.Process
+    user: str
+    guarded: bool  # a privileged sshd is apart from the user's
+
+
+def found(*, logind: bool = False) -> Iterator[Found]:
+    """All connections that there are now; with `logind` only those that it was not told of.
 
     Those stay in the cgroup of what started sshd, while it moves all others into its user.slice.
     """
     root = procfs.cgroup_root() if logind else None
     for process in procfs.processes() if root is None else procfs.cgroup_members(root, but="user.slice"):
         if process.comm in _NAMES and process.alive and _is_sshd_of_root(process.pid):
-            found = _session(process)
-            if found is not None:
-                yield found
+            title = _TITLE.match(procfs.title(process.pid))
+            if title is not None:
+                yield Found(process, title["user"], bool(title["guarded"]))
 
 
 def _is_sshd_of_root(pid: int) -> bool:
@@ -45,24 +52,19 @@ def _is_sshd_of_root(pid: int) -> bool:
         return False
 
 
-def _session(leader: procfs.Process) -> Sighting | None:
-    title = _TITLE.match(procfs.title(leader.pid))
-    if title is None:
+def sighting(found: Found, uid: int) -> Sighting | None:
+    """The session of a connection, whose user has that uid; None while nobody is in."""
+    leader = found.leader
+    if not found.guarded and uid != 0:
         return None
-    try:
-        account = pwd.getpwnam(title["user"])
-    except KeyError:
-        return None
-    if not title["guarded"] and account.pw_uid != 0:
-        return None
-    opened_at = _opened_by(leader, account.pw_uid) if title["guarded"] else _opened_by_root(leader)
+    opened_at = _opened_by(leader, uid) if found.guarded else _opened_by_root(leader)
     if opened_at is None:
         return None
     return Sighting(
         pid=leader.pid,
         start=leader.start,
-        user=account.pw_name,
-        uid=account.pw_uid,
+        user=found.user,
+        uid=uid,
         opened_at=opened_at,  # the leader began with the connection, before authentication
         service="sshd",
         found=True,

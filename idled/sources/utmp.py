@@ -10,10 +10,9 @@ there would be taken for a login.
 """
 
 import os
-import pwd
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 import psutil
@@ -46,11 +45,16 @@ def read() -> list[Line]:
     ]
 
 
-def sightings(lines: list[Line], refuse: Callable[[str], None]) -> Iterator[Sighting]:
-    """The sessions that the records really are of; `refuse` is told of those that claim what is not so."""
+def sightings(lines: list[Line], uids: Mapping[str, int | None], refuse: Callable[[str], None]) -> Iterator[Sighting]:
+    """The sessions that the records really are of; `refuse` is told of those that claim what is not so.
+
+    `uids`: of each user; None where there is no such user. Records of others are left for another time.
+    """
     for line in lines:
+        if line.user not in uids:
+            continue
         try:
-            device, uid = _terminal(line)
+            device, uid = _terminal(line, uids[line.user])
         except _Refused as error:
             refuse(f"utmp: {error}")
             continue
@@ -84,17 +88,16 @@ def _login_on(device: int, pid: int) -> procfs.Process | None:
     return found if device == found.tty or device in procfs.ptys_held(pid) else None
 
 
-def _terminal(line: Line) -> tuple[int, int]:
+def _terminal(line: Line, uid: int | None) -> tuple[int, int]:
     """Device number of a record's terminal (0: it is gone, an old record) and the user's uid. Raises _Refused."""
     shown, user = clean(line.line, 64), clean(line.user, 64)
     parts = line.line.split("/")
     if not line.line or line.line.startswith("/") or any(part in ("", ".", "..") for part in parts):
         raise _Refused(f"line {shown!r} of {user} is no name below /dev")
+    if uid is None:
+        raise _Refused(f"no user {user}")
     try:
-        uid = pwd.getpwnam(line.user).pw_uid
         status = os.stat(f"/dev/{line.line}", follow_symlinks=False)
-    except KeyError:
-        raise _Refused(f"no user {user}") from None
     except OSError:
         return 0, uid
     if not stat.S_ISCHR(status.st_mode):

@@ -56,9 +56,11 @@ def utmp_file(data: bytes) -> None:
     """Each record is a session, refused, or none. The machine's part is to say that any process is a login there."""
     refused: list[str] = []
     records = _records(data)
+    uids: dict[str, int | None] = {account.pw_name: account.pw_uid for account in pwd.getpwall()}
+    uids |= {record.user: None for record in records if record.user not in uids and record.started != 0}
     leader = procfs.Process(pid=PID, comm="login", state="S", ppid=1, sid=PID, tty=0, start=100)
     with patch.object(utmp, "_login_on", lambda device, pid: leader if device and pid > 0 else None):
-        found = list(utmp.sightings(records, refused.append))
+        found = list(utmp.sightings(records, uids, refused.append))
     assert len(found) + len(refused) <= len(records)
     assert all(text.isprintable() and len(text) < 300 for text in refused)
     for sighting in found:

@@ -23,6 +23,8 @@ import psutil
 from idled import procfs
 from idled.core.activity import ConnectionLook
 from idled.evidence.connections import Connections, user_side
+from idled.sources import sshd
+from idled.sources.sighting import Sighting
 from tests.guest.terminal import Terminal
 from tests.terminal.bench import Cgroup, until
 
@@ -255,3 +257,10 @@ def sockets(pid: int) -> list[Any]:
         return [found for found in ask("tcp") if found.status == "ESTABLISHED"]
     except psutil.Error:
         return []
+
+
+def sightings(*, logind: bool = False) -> list[Sighting]:
+    """All SSH sessions that the processes of sshd show, as the daemon's scan finds them."""
+    uids = {account.pw_name: account.pw_uid for account in pwd.getpwall()}
+    shown = (sshd.sighting(one, uids[one.user]) for one in sshd.found(logind=logind) if one.user in uids)
+    return [sighting for sighting in shown if sighting is not None]

@@ -17,18 +17,17 @@ from idled import procfs
 from idled.core.model import Session, SessionId
 from idled.links import Links
 from idled.members import Handle, connected
-from idled.sources import sshd
 from idled.sources.sighting import Sighting
 from tests.guest.terminal import Terminal, boottime
 from tests.terminal.bench import until
 
-from .server import PASSPHRASE, Login, Server
+from .server import PASSPHRASE, Login, Server, sightings
 
 
 def seen(server: Server) -> list[Sighting]:
     """What is seen of this server's connections, and of what they have started."""
     ours = {process.pid for process in procfs.descendants(server.pid)} | {server.pid}
-    return [sighting for sighting in sshd.sightings() if sighting.pid in ours]
+    return [sighting for sighting in sightings() if sighting.pid in ours]
 
 
 @contextmanager
@@ -150,7 +149,7 @@ def test_a_program_that_calls_itself_sshd_is_no_session(monkeypatch: pytest.Monk
         process = procfs.process(fake.pid)
         assert process is not None
         monkeypatch.setattr(procfs, "processes", lambda: iter([replace(process, comm="sshd")]))
-        assert list(sshd.sightings()) == []
+        assert sightings() == []
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -23,7 +23,6 @@ from idled.core.events import HangUp, Looked, Memory, Restored, Track, Woken
 from idled.core.model import Extent, Session, SessionId
 from idled.core.span import MIN, SEC, Usec
 from idled.members import Handle
-from idled.sources import sshd
 from idled.sources.registry import Registry
 from idled.sources.sighting import Sighting
 from tests.guest.installed import LATE
@@ -32,7 +31,7 @@ from tests.terminal.test_ends import ATTACHED_AND_DETACHED, FAKE_SSHD
 from tests.unit.core.driver import policy
 from tests.unit.front_office import FrontOffice
 
-from .server import Login, Server
+from .server import Login, Server, sightings
 from .vanishing import FAULTS, REFUSALS, each
 
 IDLE = 15 * MIN
@@ -162,14 +161,14 @@ def test_a_scan(server: Server, user: str, way: str, fault: str, monkeypatch: py
     until(lambda: not server.leaders())
     monkeypatch.setattr(procfs, "cgroup_root", lambda: server._cgroup.path)
     with opened(server, user, way):
-        (good,) = until(lambda: list(sshd.sightings(logind=True)))
+        (good,) = until(lambda: sightings(logind=True))
         for vanishing in each(FAULTS[fault]):
             with vanishing:
-                found = list(sshd.sightings(logind=True))
+                found = sightings(logind=True)
             for sighting in found:
                 assert replace(sighting, opened_at=good.opened_at) == good, vanishing.hit
                 assert (sighting.opened_at or 0) >= (good.opened_at or 0), vanishing.hit
-            assert list(sshd.sightings(logind=True)) == [good]
+            assert sightings(logind=True) == [good]
 
 
 @pytest.mark.parametrize("fault", FAULTS)

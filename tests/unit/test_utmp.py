@@ -38,7 +38,9 @@ def line(**changes: Any) -> Line:
 
 def sightings(*lines: Line) -> tuple[list[Sighting], list[str]]:
     refused: list[str] = []
-    return list(utmp.sightings(list(lines), refused.append)), refused
+    uids: dict[str, int | None] = {account.pw_name: account.pw_uid for account in pwd.getpwall()}
+    uids |= {one.user: None for one in lines if one.user not in uids}
+    return list(utmp.sightings(list(lines), uids, refused.append)), refused
 
 
 def test_a_true_record_is_a_session(terminal: str) -> None:

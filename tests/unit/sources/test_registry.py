@@ -452,14 +452,21 @@ def test_an_nss_that_does_not_answer_keeps_nobody_waiting(bench: Bench, monkeypa
     bench.run(story)
 
 
-def test_a_search_that_hangs_holds_nobody_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uids_of_whom_nss_says_nothing_of_are_left_out(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+
+    def ask(user: str) -> tuple[int, ...]:
+        if user == "slow":
+            release.wait(20)
+        return uids(user)
+
     async def story() -> None:
-        release = threading.Event()
-        monkeypatch.setattr(module, "_SEARCH_PATIENCE", 0.1)
-        assert await bench.registry.search(lambda: ["found"]) == ["found"]
-        assert await bench.registry.search(lambda: release.wait(20)) is None
+        monkeypatch.setattr(module, "_uids", ask)
+        found = await bench.registry.uids_of(["root", "slow", "nobody-of-that-name", "nul\0byte", "root"])
+        assert found == {"root": 0, "nobody-of-that-name": None, "nul\0byte": None}
         release.set()
 
+    uids = module._uids
     bench.run(story)
 
 
