@@ -147,6 +147,7 @@ def test_stopped_client_is_ended_without_its_help(idled: Installed) -> None:
     idled.limits(idle="6s")
     with idled.login("alice") as terminal:
         typed = terminal.type("x")
+        terminal.expect("x")  # or it would be stopped before it sends it
         terminal.stop()
         ended = idled.event("ended", 20, IDLED_USER="alice")
         terminal.cont()
