@@ -253,6 +253,7 @@ def test_terminal_whose_network_is_gone_is_ended(idled: Installed, options: tupl
     idled.limits(idle=f"{IDLE}s", warn='["3s"]')
     with idled.login("alice", *options) as terminal:
         typed = terminal.type("while sleep 0.2; do date; done\n")
+        terminal.expect(r"\d:\d\d ")  # or it would be cut off before it is sent
         with line(idled.machine, CUT):
             terminal.type("nobody will get this")
             assert_gone(idled, typed, typed)
