@@ -161,11 +161,11 @@ class Daemon:
         registry, logind = self._hands.registry, self._hands.logind
         if logind.connected:
             await logind.relist()
-        found = list(sshd.found(logind=logind.connected))
-        uids = await registry.uids_of(one.user for one in found)
-        for one in found:
-            uid = uids.get(one.user)
-            if uid is not None and (sighting := sshd.sighting(one, uid)) is not None:
+        candidates = list(sshd.candidates(logind=logind.connected))
+        uids = await registry.uids_of(candidate.user for candidate in candidates)
+        for candidate in candidates:
+            uid = uids.get(candidate.user)
+            if uid is not None and (sighting := sshd.sighting(candidate, uid)) is not None:
                 await registry.see(sighting)
         leaders = {session.id.pid for session in self._engine.sessions()}  # a check of each record costs more
         lines = [line for line in utmp.read() if line.pid not in leaders]
@@ -196,24 +196,21 @@ class Daemon:
 
     def _reload(self) -> asyncio.Task[None]:
         """Whoever waits for the task may be gone before it is done."""
-        return self._start(self._reload_now())
-
-    async def _reload_now(self) -> None:
-        async with self._reloading:
-            await self._reload_policy()
+        return self._start(self._reload_policy())
 
     async def _reload_policy(self) -> None:
-        systemd.notify("RELOADING=1")
-        policy, records = self._store.reload()
-        if policy is not None:
-            self._hands.registry.want_groups(policy.wants_groups())
-            await self._hands.registry.groups_again()  # first: a rule may spare those of a group
-        for record in records:
-            self._journal.write(record)
-        if policy is not None:
-            self._hands.handle(events.Reloaded(policy=policy))
-            self._start(self._access.refresh())
-        systemd.notify(f"READY=1\nSTATUS={self._summary()}")
+        async with self._reloading:  # or an older policy could be in force after a newer one
+            systemd.notify("RELOADING=1")
+            policy, records = self._store.reload()
+            if policy is not None:
+                self._hands.registry.want_groups(policy.wants_groups())
+                await self._hands.registry.groups_again()  # first: a rule may spare those of a group
+            for record in records:
+                self._journal.write(record)
+            if policy is not None:
+                self._hands.handle(events.Reloaded(policy=policy))
+                self._start(self._access.refresh())
+            systemd.notify(f"READY=1\nSTATUS={self._summary()}")
 
     def _refuse(self, what: str) -> None:
         """Bad input from outside."""

@@ -412,15 +412,21 @@ static void log_failure(const pam_handle_t *pamh, const struct options *options,
                error[0] != '\0' ? ": " : "", error, options->deny ? "" : ", ignoring");
 }
 
+static bool is(const char *value, const char *expected)
+{
+    return value != NULL && strcmp(value, expected) == 0;
+}
+
 /* user@.service is a user manager and no session. Nor is a graphical login one of ours, whose display manager says what
- * it is as it says it to pam_systemd; of an SSH session that is not asked, since users may set their environment. */
+ * it is as it says it to pam_systemd. An SSH session (as the daemon tells it, too) is not asked for that: where pam_env
+ * reads a file of the user's, it is the user who would say it. */
 static bool is_ours(pam_handle_t *pamh)
 {
-    const char *service = item(pamh, PAM_SERVICE), *type = pam_getenv(pamh, "XDG_SESSION_TYPE");
+    const char *type = pam_getenv(pamh, "XDG_SESSION_TYPE");
 
-    if (service != NULL && strcmp(service, "systemd-user") == 0)
+    if (is(item(pamh, PAM_SERVICE), "systemd-user"))
         return false;
-    return type == NULL || strcmp(type, "tty") == 0 || strcmp(type, "unspecified") == 0 ||
+    return type == NULL || is(type, "tty") || is(type, "unspecified") || is(item(pamh, PAM_TTY), "ssh") ||
            pam_getenv(pamh, "SSH_CONNECTION") != NULL;
 }
 

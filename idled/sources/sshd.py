@@ -21,15 +21,15 @@ _NAMES: Final = {"sshd", "sshd-session"}
 _TITLE: Final = re.compile(r"^sshd(?:-session)?: (?P<user>[^ @\[]+)(?P<guarded> \[priv\])?(?:@\S+)?$")
 
 
-class Found(NamedTuple):
-    """A connection, and whose its title says that it is."""
+class Candidate(NamedTuple):
+    """A connection in which there may be a session, and whose its title says that it is."""
 
     leader: procfs.Process
     user: str
     guarded: bool  # a privileged sshd is apart from the user's
 
 
-def found(*, logind: bool = False) -> Iterator[Found]:
+def candidates(*, logind: bool = False) -> Iterator[Candidate]:
     """All connections that there are now; with `logind` only those that it was not told of.
 
     Those stay in the cgroup of what started sshd, while it moves all others into its user.slice.
@@ -39,7 +39,7 @@ def found(*, logind: bool = False) -> Iterator[Found]:
         if process.comm in _NAMES and process.alive and _is_sshd_of_root(process.pid):
             title = _TITLE.match(procfs.title(process.pid))
             if title is not None:
-                yield Found(process, title["user"], bool(title["guarded"]))
+                yield Candidate(process, title["user"], bool(title["guarded"]))
 
 
 def _is_sshd_of_root(pid: int) -> bool:
@@ -52,18 +52,18 @@ def _is_sshd_of_root(pid: int) -> bool:
         return False
 
 
-def sighting(found: Found, uid: int) -> Sighting | None:
-    """The session of a connection, whose user has that uid; None while nobody is in."""
-    leader = found.leader
-    if not found.guarded and uid != 0:
+def sighting(candidate: Candidate, uid: int) -> Sighting | None:
+    """The session there, of the user with that uid; None while nobody is in."""
+    leader = candidate.leader
+    if not candidate.guarded and uid != 0:
         return None
-    opened_at = _opened_by(leader, uid) if found.guarded else _opened_by_root(leader)
+    opened_at = _opened_by(leader, uid) if candidate.guarded else _opened_by_root(leader)
     if opened_at is None:
         return None
     return Sighting(
         pid=leader.pid,
         start=leader.start,
-        user=found.user,
+        user=candidate.user,
         uid=uid,
         opened_at=opened_at,  # the leader began with the connection, before authentication
         service="sshd",

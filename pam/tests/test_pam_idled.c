@@ -135,6 +135,8 @@ static void test_graphical_logins(void)
     check_packet(&(struct login){.user = "ann", .session_type = "unspecified"}, "USER=ann|SERVICE=idledtest|");
     check_packet(&(struct login){.user = "ann", .ssh_connection = "a 1 b 2", .session_type = "x11"},
                  "USER=ann|SERVICE=idledtest|SSH_CONNECTION=a 1 b 2|");
+    check_packet(&(struct login){.user = "ann", .tty = "ssh", .session_type = "x11"},
+                 "USER=ann|SERVICE=idledtest|TTY=ssh|");
 }
 
 /* ---- the answer ---- */

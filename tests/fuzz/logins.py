@@ -11,6 +11,7 @@ from idled import clock, procfs
 from idled.sources import registrations, utmp
 
 PID = 4711
+UIDS = {account.pw_name: account.pw_uid for account in pwd.getpwall()}
 UTMP = b"/var/run/utmp"  # where libc looks by itself
 
 
@@ -56,8 +57,7 @@ def utmp_file(data: bytes) -> None:
     """Each record is a session, refused, or none. The machine's part is to say that any process is a login there."""
     refused: list[str] = []
     records = _records(data)
-    uids: dict[str, int | None] = {account.pw_name: account.pw_uid for account in pwd.getpwall()}
-    uids |= {record.user: None for record in records if record.user not in uids and record.started != 0}
+    uids = {record.user: UIDS.get(record.user) for record in records}
     leader = procfs.Process(pid=PID, comm="login", state="S", ppid=1, sid=PID, tty=0, start=100)
     with patch.object(utmp, "_login_on", lambda device, pid: leader if device and pid > 0 else None):
         found = list(utmp.sightings(records, uids, refused.append))

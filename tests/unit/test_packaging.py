@@ -15,23 +15,28 @@ from idled.core.events import Kind
 from idled.core.model import Mode
 from idled.journal import MESSAGE_IDS
 
-CODE = {
-    ".py",
+#: How names of files end that can have a comment.
+CODE = [
+    ".bash",
     ".c",
+    ".catalog",
+    ".conf",
+    ".fc",
+    ".fish",
     ".h",
-    ".sh",
+    ".if",
+    ".postinst",
+    ".postrm",
+    ".prerm",
+    ".py",
     ".service",
     ".socket",
-    ".toml",
     ".spec",
     ".te",
-    ".fc",
-    ".if",
+    ".toml",
     ".yml",
-    ".fish",
-    ".bash",
-    ".conf",
-}
+    ".zsh",
+]
 FOLDERS = ("idled", "generate", "demo", "pam", "packaging", "systemd", "tests")
 ROOT = Path(__file__).resolve().parents[2]
 INSTALLED = (ROOT / "packaging" / "idled.toml").read_text()

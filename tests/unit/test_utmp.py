@@ -38,9 +38,15 @@ def line(**changes: Any) -> Line:
 
 def sightings(*lines: Line) -> tuple[list[Sighting], list[str]]:
     refused: list[str] = []
-    uids: dict[str, int | None] = {account.pw_name: account.pw_uid for account in pwd.getpwall()}
-    uids |= {one.user: None for one in lines if one.user not in uids}
+    known = {account.pw_name: account.pw_uid for account in pwd.getpwall()}
+    uids = {one.user: known.get(one.user) for one in lines}
     return list(utmp.sightings(list(lines), uids, refused.append)), refused
+
+
+def test_a_record_of_whose_user_nothing_is_known_waits_for_another_time(terminal: str) -> None:
+    refused: list[str] = []
+    assert list(utmp.sightings([line(line=terminal)], {}, refused.append)) == []
+    assert refused == []
 
 
 def test_a_true_record_is_a_session(terminal: str) -> None:

@@ -452,7 +452,7 @@ def test_an_nss_that_does_not_answer_keeps_nobody_waiting(bench: Bench, monkeypa
     bench.run(story)
 
 
-def test_uids_of_whom_nss_says_nothing_of_are_left_out(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_users_of_whom_nss_says_nothing_are_left_out(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     release = threading.Event()
 
     def ask(user: str) -> tuple[int, ...]:
