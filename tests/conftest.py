@@ -10,6 +10,7 @@ import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import pluggy
 import pytest
 from hypothesis import settings
 
@@ -38,15 +39,14 @@ LACKING = (
 )
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+@pytest.hookimpl(hookwrapper=True)  # the newer way of it is not known to Debian 12's pytest
+def pytest_runtest_makereport() -> Generator[None, pluggy.Result[pytest.TestReport], None]:
     """In CI a test that is skipped fails, with the reason."""
-    report = yield
+    report = (yield).get_result()
     if report.skipped and os.environ.get("CI") == "true":
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         if not reason.removeprefix("Skipped: ").startswith(LACKING):
             report.outcome, report.longrepr = "failed", f"CI skips nothing. {reason}"
-    return report
 
 
 @pytest.fixture(autouse=True)

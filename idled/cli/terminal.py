@@ -89,9 +89,12 @@ class Terminal:
     def stop(self) -> None:
         """Stop the process, as Ctrl-Z wants it, with the terminal as it was; it is taken again when it goes on."""
         self.give_back()
-        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        # That it goes on is no news then: for whom it is, the terminal is taken once more, and keys are lost by that.
+        ways = {signal.SIGTSTP: signal.SIG_DFL, signal.SIGCONT: signal.SIG_IGN}
+        before = {number: signal.signal(number, way) for number, way in ways.items()}
         os.kill(os.getpid(), signal.SIGTSTP)
-        signal.signal(signal.SIGTSTP, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         self.take()
 
     def draw(self, lines: list[Line]) -> None:
