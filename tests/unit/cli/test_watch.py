@@ -177,6 +177,7 @@ def test_ctrl_z_gives_the_terminal_back_and_it_is_taken_again(daemon: Watched) -
             assert not termios.tcgetattr(spare)[3] & termios.ICANON
             terminal.type("q")
             terminal.expect("ready> ")
+            assert terminal.text.count(ALT_SCREEN) == 2, "taken once, or a key may be lost"
 
 
 def test_a_new_size_is_drawn_at_once(daemon: Watched) -> None:
