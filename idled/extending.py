@@ -75,7 +75,7 @@ class Extending:
             if not why and self._want_password(session, request, password):
                 why = await self._reauthentication.check(session.user, password or bytearray())
             why = why or self._engine.refusal(session.id, request, clock.now())
-            self._hands.handle(ExtensionAsked(id=session.id, request=request, refused=why))
+            self._hands.handle(ExtensionAsked(session=session, request=request, refused=why))
             if not permitted:
                 raise VarlinkError("io.idled.NotPermitted")
             if why:

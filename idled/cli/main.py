@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 from .. import __version__
 from ..control.client import Unreachable
 from ..control.wire import VarlinkError
-from .ask import Misuse, complain
+from .ask import Misuse, complain, say
 from .values import READERS
 from .verbs import COMMON, DEFAULT, VERBS, Argument, Verb
 
@@ -59,10 +59,11 @@ def _with_verb(argv: list[str]) -> list[str]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says in one line what was wrong, and where to read more."""
+    """Says in one sentence what was wrong, and where to read more."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"idlectl: {message} (see: {self.prog} --help)\n")
+        say(f"{message} (see: {self.prog} --help)")
+        self.exit(2)
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

@@ -332,7 +332,9 @@ class Engine:
     def refusal(self, session: SessionId, request: Request, now: Usec) -> str:
         """Why an extension is refused; empty when `ExtensionAsked` grants it at that moment."""
         watch = self._watches.get(session)
-        if watch is None or watch.memory.ending is not None or self._is_over(watch, now):
+        if watch is None:
+            return "the session is over"
+        if watch.memory.ending is not None or self._is_over(watch, now):
             return "the session is being ended"
         track = watch.memory.track(request.limit)
         return refusal(request, watch.limits, track.grants, room_left(watch.session, watch.limits, track.extra))
@@ -348,11 +350,12 @@ class Engine:
         return over_at is not None and over_at <= now
 
     def _extension_asked(self, event: ExtensionAsked, now: Usec) -> None:
-        watch, request = self._watches.get(event.id), event.request
+        watch, request = self._watches.get(event.session.id), event.request
+        why = event.refused or self.refusal(event.session.id, request, now)
+        story: dict[str, Any] = {"reason": request.limit, "asked": request.by, "by": request.who, "by_uid": request.uid}
         if watch is None:
+            self._do(Record(kind=Kind.EXTENSION_REFUSED, session=event.session, **story, note=why))
             return
-        why = event.refused or self.refusal(event.id, request, now)
-        story = {"reason": request.limit, "asked": request.by, "by": request.who, "by_uid": request.uid}
         if why:
             self._record(Kind.EXTENSION_REFUSED, watch, now, **story, note=why)
             return

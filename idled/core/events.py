@@ -106,9 +106,12 @@ class EndAsked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtensionAsked:
-    """Somebody wants a limit moved. `refused`: why not, where more than the rules is against it."""
+    """Somebody wants a limit moved. `refused`: why not, where more than the rules is against it.
 
-    id: SessionId
+    The session may have gone since it was asked for; then it is refused.
+    """
+
+    session: Session
     request: Request
     refused: str = ""
 

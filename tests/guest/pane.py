@@ -41,7 +41,8 @@ class Pane:
             time.sleep(0.05)
         lines, joined = shown.splitlines(), self._tmux("capture-pane", "-p", "-J").splitlines()
         end = next(at for at, line in enumerate(lines) if line.endswith(f" of {self._calls}"))
-        assert lines[: end + 1] == joined[: end + 1], "a line was wrapped"  # the prompt may have come meanwhile
+        # Below it the prompt may have come meanwhile.
+        assert lines[: end + 1] == joined[: end + 1], f"a line was wrapped: {command}"
         return [*lines[:end], lines[end].removesuffix(f" of {self._calls}")]
 
     def close(self) -> None:

@@ -10,9 +10,12 @@ import json
 import re
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
 
 import pytest
+
+from idled.cli.verbs import VERBS
 
 from .installed import MOMENT, SEC, Installed
 from .machine import cut
@@ -353,6 +356,91 @@ def test_who_may_view_sees_all_and_may_no_more(idled: Installed, people: dict[st
     said = say(people["carol"], "idlectl list --all | cat")
     assert all(f" {user} " in said for user in people)
     assert REFUSED[:24] in say(people["carol"], f"idlectl end {name_of(idled, 'bob')}")
+
+
+# Each verb, as each of them
+
+Outcome: TypeAlias = tuple[int, str]
+NOT_YOURS = f"idlectl: {re.escape(REFUSED)} $"
+NO_JOURNAL = "^idlectl: you may not read the system's journal"
+NO_SESSION = "^idlectl: you are in no session that idled watches"
+#: What comes of a call for root, for bob, and for alice, to whom bob's session is another's: the exit code, and what is
+#: said, in one line. What ends somebody comes last.
+CALLS = {
+    "list --all": (
+        (0, " bob .* alice .* carol "),
+        (0, "^(?!.* (alice|carol) ).* bob "),
+        (0, "^(?!.* (bob|carol) ).* alice "),
+    ),
+    "list --user bob": ((0, " bob "), (0, " bob "), (0, "^No such session that you may see")),
+    "show {bob}": ((0, "^Session {bob} of bob"), (0, "^Session {bob} of bob"), (1, NOT_YOURS)),
+    "explain {bob}": ((0, "^Session {bob} of bob"), (0, "^Session {bob} of bob"), (1, NOT_YOURS)),
+    "explain --user bob": ((0, " contractors does not match: remote 127.0.0.0/8; "), (1, NOT_YOURS), (1, NOT_YOURS)),
+    "status": ((0, " sessions 3"), (0, " sessions 1"), (0, " sessions 1")),
+    "log --user bob": ((0, " of bob from 127.0.0.1 opened "), (1, NO_JOURNAL), (1, NO_JOURNAL)),
+    "check": ((0, " contractors: "),) * 3,
+    "doctor": ((1, "legacy_tiocsti=1"),) * 3,
+    "doctor --probe": ((1, "was seen \\d+ ms after"), (2, "you must be root"), (2, "you must be root")),
+    "watch --json": ((2, "it is for people"),) * 3,
+    "reload": ((0, "^The policy was read anew"), (1, NOT_YOURS), (1, NOT_YOURS)),
+    "extend {bob} --by 1min --reason tea": ((0, "is now 12h 1min"), (1, "there is no terminal to ask"), (1, NOT_YOURS)),
+    "end --user carol --yes": (
+        (0, " of carol is being ended"),
+        (1, "carol has no session"),
+        (1, "carol has no session"),
+    ),
+    "end {bob}": (
+        (0, "^Session {bob} is being ended"),
+        (1, "session {bob}: you may not"),
+        (1, "session {bob}: you may not"),
+    ),
+}
+BY_SCRIPT = CALLS | {"me": ((1, NO_SESSION),) * 3}
+BY_HAND = CALLS | {"me": ((1, NO_SESSION), (0, "idle limit 5min"), (0, "idle limit 15min"))}
+
+
+def test_no_verb_is_left_out() -> None:
+    assert {call.split()[0] for call in BY_HAND} == {verb.name for verb in VERBS}
+
+
+def surprises(
+    idled: Installed, table: Mapping[str, tuple[Outcome, ...]], call_as: Callable[[str, str], Outcome]
+) -> str:
+    """Who called what with another outcome than in the table, a line each. Root comes last, who ends the sessions."""
+    bob = name_of(idled, "bob")
+    found = []
+    for who, at in (("alice", 2), ("bob", 1), ("root", 0)):
+        for call, row in table.items():
+            code, said = call_as(who, call.format(bob=bob))
+            if code != row[at][0] or not re.search(row[at][1].format(bob=bob), said):
+                found.append(f"{who}: {call}: {code} {said}")
+    return "\n".join(found)
+
+
+def test_each_verb_by_script(idled: Installed, people: dict[str, Terminal]) -> None:
+    def call_as(who: str, call: str) -> Outcome:
+        argv = ["idlectl", *shlex.split(call)]
+        done = idled.machine.run(*(argv if who == "root" else as_user(who, *argv)), check=False)
+        return done.returncode, " ".join([*(done.stdout + done.stderr).split(), ""])
+
+    assert surprises(idled, BY_SCRIPT, call_as) == ""
+
+
+def test_each_verb_by_hand(idled: Installed, people: dict[str, Terminal]) -> None:
+    with (
+        pane(idled.machine) as roots,
+        pane(idled.machine, people["bob"]) as bobs,
+        pane(idled.machine, people["alice"]) as alices,
+    ):
+        panes = {"root": roots, "bob": bobs, "alice": alices}
+
+        def call_as(who: str, call: str) -> Outcome:
+            # Elsewhere passwords are typed; here there is no terminal to ask for one.
+            way = "setsid --wait " if call.startswith("extend") else ""
+            *lines, code = panes[who].look(f"{way}idlectl {call}")
+            return int(code.removeprefix("code ")), " ".join([*" ".join(lines).split(), ""])
+
+        assert surprises(idled, BY_HAND, call_as) == ""
 
 
 # How fast

@@ -179,7 +179,7 @@ def test_of_many_at_once_as_many_are_granted_as_the_rule_says(office: Office) ->
 @pytest.mark.parametrize(
     ("meanwhile", "said"),
     [
-        ("it is closed", "the session is being ended"),
+        ("it is closed", "the session is over"),
         ("the rule goes", "no rule lets this session be extended"),
         ("it expires", "the session is being ended"),
     ],
@@ -201,6 +201,7 @@ def test_what_happens_while_the_password_is_checked_counts(office: Office, meanw
 
     assert asks(office, office.ask("alice", **RIGHT), happens()) == [f"ExtensionRefused: {said}", ""]
     assert records(office, Kind.EXTENDED) == []
+    assert [record.note for record in records(office, Kind.EXTENSION_REFUSED)] == [said]
 
 
 def test_without_reauthenticate_no_password_is_asked_for(office: Office) -> None:

@@ -16,6 +16,7 @@ from idled.core.events import (
     Action,
     Closed,
     Event,
+    ExtensionAsked,
     Forget,
     Gone,
     HangUp,
@@ -37,6 +38,7 @@ from idled.core.events import (
     Withdraw,
     Woken,
 )
+from idled.core.extension import Request
 from idled.core.model import Mode, Session, SessionId
 from idled.core.policy import DEFAULTS, Condition, Policy, Rule
 from idled.core.span import MIN, SEC, Usec
@@ -83,6 +85,7 @@ class Driver:
         self.now = T0
         self.offset = OFFSET
         self.shown: dict[SessionId, Shown] = {}
+        self.sessions: dict[SessionId, Session] = {}  # gone ones, too
         self.story: list[str] = []
         self.records: list[Record] = []
         self.actions: list[Action] = []
@@ -100,6 +103,7 @@ class Driver:
             opened_at=opened_at,
             service="sshd",
         )
+        self.sessions[session.id] = session
         self.shown[session.id] = Shown(active_at=opened_at, **shown)
         self.tell(Opened(session=session, found=found))
         return session.id
@@ -128,6 +132,9 @@ class Driver:
 
     def reload(self, policy: Policy) -> None:
         self.tell(Reloaded(policy=policy))
+
+    def extend(self, id: SessionId, request: Request, refused: str = "") -> None:
+        self.tell(ExtensionAsked(session=self.sessions[id], request=request, refused=refused))
 
     def gone(self, id: SessionId) -> None:
         self.tell(Gone(id=id))

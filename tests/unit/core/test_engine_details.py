@@ -18,10 +18,8 @@ UNKNOWN = SessionId("boot", 9, 9)
 IDLE = {"idle_timeout": 15 * MIN}
 
 
-def extension(id: SessionId, reason: Reason = Reason.IDLE) -> ExtensionAsked:
-    """By root, of ten minutes."""
-    request = Request(limit=reason, by=10 * MIN, who="root", uid=0, privileged=True, note="a long build")
-    return ExtensionAsked(id=id, request=request)
+#: By root, of ten minutes.
+EXTENSION = Request(limit=Reason.IDLE, by=10 * MIN, who="root", uid=0, privileged=True, note="a long build")
 
 
 def test_the_limits_that_are_told() -> None:
@@ -113,16 +111,30 @@ def test_the_other_sessions_of_a_user_are_ended_as_thoroughly() -> None:
 def test_what_is_asked_for_a_session_that_nobody_knows_does_nothing() -> None:
     run = Driver(policy(**IDLE))
     run.tell(EndAsked(id=UNKNOWN, by="root"))
-    run.tell(extension(UNKNOWN))
     assert run.actions == []
-    assert run.engine.refusal(UNKNOWN, extension(UNKNOWN).request, run.now) == "the session is being ended"
+    assert run.engine.refusal(UNKNOWN, EXTENSION, run.now) == "the session is over"
+
+
+def test_an_extension_that_comes_after_the_session_is_refused_and_that_is_recorded() -> None:
+    run = Driver(policy(**IDLE))
+    id = run.open()
+    run.closed(id)
+    run.extend(id, EXTENSION)
+    run.extend(id, EXTENSION, "wrong password")
+    told = run.records[-2:]
+    assert [record.kind for record in told] == [Kind.EXTENSION_REFUSED] * 2
+    assert [record.note for record in told] == ["the session is over", "wrong password"]
+    assert {(record.session.name, record.asked, record.by) for record in told if record.session} == {
+        (run.sessions[id].name, 10 * MIN, "root")
+    }
+    assert id not in run.engine and id not in run.disk
 
 
 def test_a_session_that_is_being_ended_cannot_be_extended() -> None:
     run = Driver(policy(**IDLE))
     id = run.open(gone=False)
     run.until(901)
-    run.tell(extension(id))
+    run.extend(id, EXTENSION)
     assert run.records[-1].kind is Kind.EXTENSION_REFUSED
     assert run.records[-1].note == "the session is being ended"
 
@@ -130,7 +142,7 @@ def test_a_session_that_is_being_ended_cannot_be_extended() -> None:
 def test_an_extension_is_recorded_and_remembered_before_anything_else_happens() -> None:
     run = Driver(policy(**IDLE))
     id = run.open()
-    record, remember, look = run.engine.handle(extension(id), run.now)
+    record, remember, look = run.engine.handle(ExtensionAsked(session=run.sessions[id], request=EXTENSION), run.now)
     assert getattr(record, "kind", None) is Kind.EXTENDED
     assert (getattr(record, "by", None), getattr(record, "note", None)) == ("root", "a long build")
     assert isinstance(remember, Remember) and remember.memory.idle.extra == 10 * MIN
@@ -141,7 +153,7 @@ def test_what_would_have_ended_is_noted_again_when_its_limit_was_extended() -> N
     run = Driver(policy(Mode.OBSERVE, **IDLE))
     id = run.open()
     run.until(1000)
-    run.tell(extension(id))
+    run.extend(id, EXTENSION)
     run.until(2000)
     assert run.told() == ["900 would-end idle", "1500 would-end idle"]
 

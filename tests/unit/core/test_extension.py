@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from idled.core.events import EndAsked, ExtensionAsked, Kind, Opened
+from idled.core.events import EndAsked, Kind, Opened
 from idled.core.extension import Request, last_resort, refusal
 from idled.core.model import Allowance, Limits, Mode, Reason, SessionId
 from idled.core.policy import Policy
@@ -163,7 +163,7 @@ RULES = policy(absolute_timeout=HOUR, extend=ALLOWANCE, warn_before=(2 * MIN,))
 
 def ask(driver: Driver, session: SessionId, request: Request) -> str:
     why = driver.engine.refusal(session, request, driver.now)
-    driver.tell(ExtensionAsked(id=session, request=request))
+    driver.extend(session, request)
     return why
 
 
@@ -224,7 +224,7 @@ def test_what_is_being_ended_is_not_extended() -> None:
 def test_a_refusal_from_outside_is_recorded_and_changes_nothing() -> None:
     driver = Driver(RULES)
     alice = driver.open()
-    driver.tell(ExtensionAsked(id=alice, request=asked(), refused="wrong password"))
+    driver.extend(alice, asked(), "wrong password")
     driver.until(4000)
     assert "3600 hang-up absolute" in driver.told()
     assert [record.note for record in driver.records if record.kind is Kind.EXTENSION_REFUSED] == ["wrong password"]

@@ -3,7 +3,7 @@
 
 import pytest
 
-from idled.core.events import EndAsked, ExtensionAsked
+from idled.core.events import EndAsked
 from idled.core.extension import Request
 from idled.core.model import Allowance, Mode, Reason, SessionId
 from idled.core.policy import Policy
@@ -16,8 +16,7 @@ RULES = policy(absolute_timeout=10 * HOUR, extend=TWICE)
 
 
 def extend(run: Driver, id: SessionId, *, privileged: bool = False) -> None:
-    request = Request(limit=Reason.ABSOLUTE, by=MIN, who="alice", uid=1000, privileged=privileged)
-    run.tell(ExtensionAsked(id=id, request=request))
+    run.extend(id, Request(limit=Reason.ABSOLUTE, by=MIN, who="alice", uid=1000, privileged=privileged))
 
 
 def test_how_often_a_person_may_still_extend_the_session() -> None:
