@@ -21,6 +21,7 @@ from .access import Access
 from .config import describe
 from .config.files import MAIN
 from .config.store import Store
+from .control.service import Service
 from .core import events
 from .core.engine import Engine
 from .core.events import Kind, Record
@@ -37,6 +38,8 @@ from .state import State
 _SCAN_EVERY: Final[Usec] = 60 * SEC
 _SELDOM: Final[Usec] = SEC
 _EX_SOFTWARE: Final = 70
+#: Seconds for logind to tell of all sessions; after that the daemon goes on, and they are seen as they are told of.
+_LISTING_PATIENCE: Final = 10.0
 #: Seconds for what has begun to be done, and for the journal to take what waits, when the daemon stops.
 _LAST_PATIENCE: Final = 1.0
 
@@ -82,17 +85,10 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         loop.add_reader(self._hands.fileno(), self._wake)
         loop.add_reader(self._steps.fileno(), self._stepped)
+        service = self._desk.service()
         self._hands.recall(procfs.boot_id())
         self._stay(self._hands.logind.run())
-        await self._hands.logind.first_listed.wait()
-        await self._scan()
-        self._stay(Registrations(pam, self._reception.register, self._refuse).run())
-        service = self._desk.service()
-        service.listen(varlink)
-        self._stay(self._scan_again())
-        self._stay(self._watchdog())
-        self._journal.write(Record(kind=Kind.STARTED, note=f"version {__version__}, {self._summary()}"))
-        systemd.notify(f"READY=1\nSTATUS={self._summary()}")
+        self._stay(self._begin(pam, varlink, service))
         await self._stop.wait()
         systemd.notify("STOPPING=1")
         self._journal.write(Record(kind=Kind.STOPPING))
@@ -106,6 +102,19 @@ class Daemon:
                 while self._tasks:
                     await asyncio.wait(self._tasks)
         return self._exit_code
+
+    async def _begin(self, pam: socket.socket, varlink: socket.socket, service: Service) -> None:
+        """See who is there, then answer whoever comes. What is remembered is enforced meanwhile."""
+        with suppress(TimeoutError):  # a logind that takes long holds up nobody who logs in or asks
+            async with asyncio.timeout(_LISTING_PATIENCE):
+                await self._hands.logind.first_listed.wait()
+        await self._scan()
+        self._stay(Registrations(pam, self._reception.register, self._refuse).run())
+        service.listen(varlink)
+        self._stay(self._scan_again())
+        self._stay(self._watchdog())
+        self._journal.write(Record(kind=Kind.STARTED, note=f"version {__version__}, {self._summary()}"))
+        systemd.notify(f"READY=1\nSTATUS={self._summary()}")
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -159,7 +168,7 @@ class Daemon:
     async def _scan(self) -> None:
         """The safety net: see what no source told of in time."""
         registry, logind = self._hands.registry, self._hands.logind
-        if logind.connected:
+        if logind.connected and not logind.listing:
             await logind.relist()
         candidates = list(sshd.candidates(logind=logind.connected))
         uids = await registry.uids_of(candidate.user for candidate in candidates)

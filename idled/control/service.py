@@ -126,6 +126,7 @@ class Service:
         )
         self._info = info
         self._interfaces = {interface.name: interface for interface in (own, *interfaces)}
+        self._listener: socket.socket | None = None
         self._links: dict[int, list[_Link]] = {}  # by uid
         self._turns: dict[int, float] = {}  # when the last call of each uid had, or has, its turn
 
@@ -134,10 +135,12 @@ class Service:
         listener.setblocking(False)
         self._listener = listener
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(listener, self._accept)
+        self._loop.add_reader(listener, self._accept, listener)
 
     def close(self) -> None:
         """Serve nobody any more."""
+        if self._listener is None:
+            return
         self._loop.remove_reader(self._listener)
         self._listener.close()
         for link in self._all(uid for uid in self._links):
@@ -145,21 +148,21 @@ class Service:
 
     # Who is let in
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         for _ in range(_MOST_AT_ONCE):
             try:
-                found, _address = self._listener.accept()
+                found, _address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError:  # no descriptors are left; who comes waits, and the loop is not to spin meanwhile
-                self._loop.remove_reader(self._listener)
-                self._loop.call_later(_ACCEPT_AGAIN, self._accept_again)
+                self._loop.remove_reader(listener)
+                self._loop.call_later(_ACCEPT_AGAIN, self._accept_again, listener)
                 return
             self._admit(found)
 
-    def _accept_again(self) -> None:
-        if self._listener.fileno() >= 0:
-            self._loop.add_reader(self._listener, self._accept)
+    def _accept_again(self, listener: socket.socket) -> None:
+        if listener.fileno() >= 0:
+            self._loop.add_reader(listener, self._accept, listener)
 
     def _admit(self, found: socket.socket) -> None:
         uid = uid_of(found)

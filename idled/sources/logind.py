@@ -63,6 +63,7 @@ class Logind:
         self._serials = count(1)
         self._replies: dict[int, asyncio.Future[Message]] = {}
         self._asking, self._letting_go = asyncio.Semaphore(_MOST_ASKED), asyncio.Semaphore(_MOST_LET_GO)
+        self._listing = asyncio.Lock()
         self._listed: set[str] = set()  # ids of the sessions that need not be asked for again
         self._unseen: set[str] = set()  # those that were asked for once, and not seen then
         self.health = "not connected"
@@ -73,6 +74,11 @@ class Logind:
     def connected(self) -> bool:
         """Whether logind can be asked just now."""
         return self._bus is not None
+
+    @property
+    def listing(self) -> bool:
+        """Whether it is just being asked for all sessions; of thousands a busy logind may take minutes to tell."""
+        return self._listing.locked()
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
@@ -118,12 +124,13 @@ class Logind:
         self._replies.clear()
 
     async def list_all(self) -> None:
-        """See every session that is new to us."""
-        (sessions,) = await self._call(new_method_call(_MANAGER, "ListSessions"))
-        new = [row[4] for row in sessions if row[0] not in self._listed]
-        self._listed &= {row[0] for row in sessions}
-        self._unseen &= {row[0] for row in sessions}
-        await asyncio.gather(*(self._session(path, found=True) for path in new))
+        """See every session that is new to us. Once at a time, or what is asked twice makes a slow logind slower."""
+        async with self._listing:
+            (sessions,) = await self._call(new_method_call(_MANAGER, "ListSessions"))
+            new = [row[4] for row in sessions if row[0] not in self._listed]
+            self._listed &= {row[0] for row in sessions}
+            self._unseen &= {row[0] for row in sessions}
+            await asyncio.gather(*(self._session(path, found=True) for path in new))
 
     async def terminate(self, logind_id: str) -> None:
         """Let logind end and forget a session; one it does not know is fine."""

@@ -108,6 +108,22 @@ def test_a_source_that_is_restarted_loses_nothing(idled: Installed, service: str
         assert idled.session("bob", terminals=1)["idleTimeoutUSec"] == 12 * SEC
 
 
+def test_a_start_that_waits_for_logind_can_be_stopped_and_does_not_wait_for_ever(idled: Installed) -> None:
+    machine = idled.machine
+    machine.sh("systemctl kill --signal=STOP systemd-logind")
+    try:
+        machine.sh("systemctl restart --no-block idled")
+        idled.event("config-loaded")
+        assert machine.sh("systemctl show -P ActiveState idled") == "activating"
+        began = boottime()
+        machine.sh("systemctl stop idled")
+        assert boottime() - began < 5 * SEC
+        machine.run("systemctl", "start", "idled", timeout=30)
+        assert "logind not reachable" in machine.run("idlectl", "status", check=False).stdout
+    finally:
+        machine.sh("systemctl kill --signal=CONT systemd-logind; systemctl start idled")
+
+
 def test_host_without_logind_and_without_registration(idled: Installed) -> None:
     """sshd's processes alone tell of the session, and its leader's socket of the connection."""
     machine = idled.machine

@@ -33,6 +33,7 @@ sed -i -e 's/^mode = "observe"/mode = "enforce"/' -e 's/^idle_timeout .*/idle_ti
     -e 's/^warn_before .*/warn_before = ["4s"]/' {POLICY}
 systemctl reload idled
 """
+UNITS = ("idled.service", "idled.socket", "idled-varlink.socket")
 #: A file stands in for the kernel's switch, which is the whole machine's.
 SWITCH = "/proc/sys/dev/tty/legacy_tiocsti"
 FALSE_SWITCH = f"echo 1 >/run/switch && mount --bind /run/switch {SWITCH}"
@@ -143,8 +144,11 @@ def test_from_nothing_to_enforced_and_back_to_nothing(host: Host) -> None:
     exposure = machine.sh("systemd-analyze security --no-pager idled.service | tail -n 1")
     assert float(exposure.split()[-3]) <= 2.5, exposure
     assert "/usr/bin/python3 -I /usr/sbin/idled" in machine.sh("ps -o args= -p $(systemctl show -P MainPID idled)")
-    for service in ("sshd", "login"):
-        modules = stack(machine, service)
+    assert machine.run("systemd-analyze", "verify", "--man=no", *UNITS).stderr == ""
+    services = machine.sh("grep --files-with-matches '^@include *common-session$' /etc/pam.d/*").split()
+    assert {"/etc/pam.d/sshd", "/etc/pam.d/login", "/etc/pam.d/su"} <= set(services)
+    for service in services:
+        modules = stack(machine, service.rpartition("/")[2])
         assert modules.index("pam_unix") < modules.index("pam_idled") < modules.index("pam_systemd"), service
     assert machine.sh(f"cat {SWITCH}; umount {SWITCH}") == "0"
     assert POLICY in machine.sh("dpkg-query --show --showformat '${Conffiles}' idled")
@@ -371,15 +375,16 @@ def shown(machine: Machine, unit: str, name: str) -> int:
 
 
 def test_it_starts_within_half_a_second(booted: Host) -> None:
-    """Of processor time, since the machine may be busy."""
-    machine, took, worked = booted.machine, [], []
-    for _ in range(5):
+    """By the clock, of some starts of which one finds the machine not busy; and by processor time in the median."""
+    machine, took, worked = booted.machine, [SEC], list[int]()
+    while len(worked) < 5 or (min(took) >= SEC // 2 and len(worked) < 30):
         machine.sh("systemctl restart idled")
         worked.append(shown(machine, "idled.service", "CPUUsageNSec") // 1000)
         started = shown(machine, "idled.service", "ExecMainStartTimestampMonotonic")
         took.append(shown(machine, "idled.service", "ActiveEnterTimestampMonotonic") - started)
-    print(f"up after {took} us, with {worked} us of processor time; medians {statistics.median(took)}")
+    print(f"up after {took[1:]} us, with {worked} us of processor time")
     assert statistics.median(worked) < SEC // 2
+    assert min(took) < SEC // 2
 
 
 def test_a_host_where_it_is_masked_lets_everybody_in(booted: Host) -> None:

@@ -115,12 +115,13 @@ def properties(id: str, leader: int, **changes: Any) -> dict[str, tuple[str, Any
 
 
 class FakeLogind:
-    """Answers in a thread of its own. `mute`: takes every question and answers none."""
+    """Answers in a thread of its own. `mute`: takes every question and answers none; `slow`: takes so long for each."""
 
     def __init__(self, address: str, sessions: dict[str, dict[str, tuple[str, Any]]]) -> None:
         self.sessions = sessions
         self.asked: list[tuple[str, tuple[Any, ...]]] = []
         self.mute = False
+        self.slow = 0.0  # seconds
         self._bus: DBusConnection = open_dbus_connection(bus=address)
         self._bus.send_and_get_reply(message_bus.RequestName(NAME))
         self._thread = threading.Thread(target=self._serve)
@@ -150,6 +151,7 @@ class FakeLogind:
             rows = [(id, 1000, "alice", "", path_of(id)) for id in self.sessions]
             reply = new_method_return(message, "a(susso)", (rows,))
         elif member == "GetAll" and (found := self._session(str(fields[HeaderFields.path]))) is not None:
+            time.sleep(self.slow)
             reply = new_method_return(message, "a{sv}", (found,))
         elif member in ("TerminateSession", "TerminateUser") and str(message.body[0]) in {*self.sessions, "1000"}:
             reply = new_method_return(message)

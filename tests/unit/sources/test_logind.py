@@ -277,6 +277,23 @@ def test_a_logind_that_does_not_answer(bus: Bus, monkeypatch: pytest.MonkeyPatch
         Watcher().run(story)
 
 
+def test_a_logind_that_takes_long_is_asked_once(bus: Bus) -> None:
+    sessions = {str(number): properties(str(number), ME) for number in range(20)}
+    with FakeLogind(bus.address, sessions) as fake:
+        fake.slow = 0.02
+
+        async def story(watcher: Watcher) -> None:
+            await watcher.until(lambda: watcher.seen)
+            assert watcher.source.listing
+            assert not watcher.source.first_listed.is_set()
+            await watcher.source.relist()
+            assert not watcher.source.listing
+            assert watcher.source.first_listed.is_set()
+            assert len(watcher.seen) == len([None for member, _ in fake.asked if member == "GetAll"]) == len(sessions)
+
+        Watcher().run(story)
+
+
 @pytest.mark.parametrize("missing", ["Leader", "Class", "User", "TimestampMonotonic"])
 def test_a_logind_that_tells_less(bus: Bus, missing: str) -> None:
     session = properties("1", ME)
