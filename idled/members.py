@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from . import procfs
+from .census import Census
 from .core.model import Extent, Session
 from .links import Links
 from .procfs import Process
 
+_BY_AUDIT_SESSION: Final = Census(procfs.audit_session)
+_BY_UID: Final = Census(procfs.real_uid)
 #: PAM services of sshd.
 SSH: Final = ("sshd", "ssh")
 
@@ -87,7 +90,7 @@ def _same_audit_session(first: Process) -> Iterable[Process]:
     audit = procfs.audit_session(first.pid)
     if audit in (procfs.UNSET, procfs.audit_session(first.ppid)):
         return ()
-    return (process for process in procfs.processes() if procfs.audit_session(process.pid) == audit)
+    return _BY_AUDIT_SESSION.of(audit)
 
 
 def concerned(handle: Handle, extent: Extent) -> list[Process]:
@@ -125,7 +128,7 @@ def _of_user(handle: Handle) -> list[Process]:
     if folder is not None:
         found |= {process.pid: process for process in procfs.cgroup_members(folder)}
     elif uid != 0:  # everything of root would be the machine itself
-        found |= {process.pid: process for process in procfs.processes() if procfs.real_uid(process.pid) == uid}
+        found |= {process.pid: process for process in _BY_UID.of(uid)}
     return [process for process in found.values() if process.alive]
 
 
