@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """All processes of the machine by something that each has, for what no cgroup tells.
 
-To read them all takes a tenth of a millisecond for each, so where many sessions end at once one count serves them all.
-A process that began since is found in the next count. Whoever asks gets only those that live still.
+To read all of /proc for each of many sessions that end at once would take longer than they may, so one count serves
+several. A process that began since is found in the next count only, and whoever has gone since is left out.
 """
 
 from collections.abc import Callable, Iterator

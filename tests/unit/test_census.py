@@ -60,7 +60,7 @@ def test_who_has_gone_since_is_not_found(counted: Counted) -> None:
     assert counted.times == 1
 
 
-def test_many_sessions_without_a_cgroup_are_looked_for_in_one_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_sessions_without_a_cgroup_share_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("idled.members._BY_UID", Census(procfs.real_uid))
     times, processes = [], procfs.processes
 
