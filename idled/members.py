@@ -3,15 +3,15 @@
 
 With logind a session is its scope's cgroup, which nobody leaves unprivileged but into the own user manager
 (``systemd-run --user``): what goes there is of the session no more, and ends with ``end = "user"``. Without logind it
-is the leader, all that descends from it, and all that carries its audit session; what forks twice, calls setsid() and
-has no audit session is lost there.
+is the leader, all that descends from it, and its strays, which carry its audit session; what forks twice, calls
+setsid() and has no audit session is lost there.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from . import procfs
 from .census import Census
@@ -71,8 +71,8 @@ def leader(session: Session) -> Process | None:
     return found if found and found.start == session.id.start and found.alive else None
 
 
-def members(handle: Handle, *, thorough: bool = False) -> list[Process]:
-    """The living processes of the session. `thorough` looks for strays over all processes where it must."""
+def members(handle: Handle) -> list[Process]:
+    """The living processes of the session, without strays."""
     found = {}
     if (first := leader(handle.session)) is not None:
         found[first.pid] = first
@@ -80,26 +80,54 @@ def members(handle: Handle, *, thorough: bool = False) -> list[Process]:
             found |= {process.pid: process for process in procfs.descendants(first.pid)}
     if handle.cgroup is not None:
         found |= {process.pid: process for process in procfs.cgroup_members(handle.cgroup)}
-    elif thorough and first is not None:
-        found |= {process.pid: process for process in _same_audit_session(first)}
     return [process for process in found.values() if process.alive]
 
 
-def _same_audit_session(first: Process) -> Iterable[Process]:
-    """All of the leader's audit session, if the session is its own and not inherited from who started sshd."""
-    audit = procfs.audit_session(first.pid)
-    if audit in (procfs.UNSET, procfs.audit_session(first.ppid)):
-        return ()
-    return _BY_AUDIT_SESSION.of(audit)
-
-
 def concerned(handle: Handle, extent: Extent) -> list[Process]:
-    """The living processes that go when the session is ended to that extent."""
+    """The living processes that go when the session is ended to that extent, without strays."""
     if extent is Extent.CONNECTION:
         return _of_connection(handle)
-    if extent is Extent.USER:
-        return _of_user(handle)
-    return members(handle, thorough=True)
+    folder = whole(handle, extent)
+    above = () if folder is None or folder == handle.cgroup else procfs.cgroup_members(folder)
+    found = {process.pid: process for process in (*members(handle), *above)}
+    return [process for process in found.values() if process.alive]
+
+
+def whole(handle: Handle, extent: Extent) -> Path | None:
+    """The cgroup that holds all that goes, if there is one; the leader alone may be outside."""
+    if extent is Extent.CONNECTION:
+        return None
+    return user_slice(handle) if extent is Extent.USER else handle.cgroup
+
+
+class Strays(NamedTuple):
+    """What goes with a session, and nothing leads to but a number that it carries and cannot shed."""
+
+    census: Census
+    number: int
+
+    def left(self) -> Iterator[Process]:
+        """Those that live, by the last count."""
+        return (process for process in self.census.of(self.number) if process.alive)
+
+
+def strays_of(handle: Handle, extent: Extent) -> tuple[Strays, ...]:
+    """How to find them; to be asked while the leader lives."""
+    found: list[Strays] = []
+    if extent is Extent.CONNECTION or whole(handle, extent) is not None:
+        return ()
+    if extent is Extent.USER and handle.session.uid != 0:  # everything of root would be the machine itself
+        found.append(Strays(_BY_UID, handle.session.uid))
+    if (audit := _own_audit_session(handle)) is not None:
+        found.append(Strays(_BY_AUDIT_SESSION, audit))
+    return tuple(found)
+
+
+def _own_audit_session(handle: Handle) -> int | None:
+    """The leader's, if it is not inherited from who started sshd, who has it in common with every connection."""
+    first = leader(handle.session)
+    audit = None if first is None else procfs.audit_session(first.pid)
+    return None if first is None or audit in (procfs.UNSET, procfs.audit_session(first.ppid)) else audit
 
 
 def _of_connection(handle: Handle) -> list[Process]:
@@ -120,16 +148,6 @@ def user_slice(handle: Handle) -> Path | None:
     """The cgroup of everything of the user, where systemd keeps one."""
     above = handle.cgroup.parent if handle.cgroup else None
     return above if above and above.name == f"user-{handle.session.uid}.slice" else None
-
-
-def _of_user(handle: Handle) -> list[Process]:
-    folder, uid = user_slice(handle), handle.session.uid
-    found = {process.pid: process for process in members(handle, thorough=True)}
-    if folder is not None:
-        found |= {process.pid: process for process in procfs.cgroup_members(folder)}
-    elif uid != 0:  # everything of root would be the machine itself
-        found |= {process.pid: process for process in _BY_UID.of(uid)}
-    return [process for process in found.values() if process.alive]
 
 
 def device_of(tty: str) -> int:

@@ -27,6 +27,8 @@ UNSET: Final = 2**32 - 1
 _MOUNTS: Final = "/proc/1/ns/mnt"
 #: TCP_ESTABLISHED of the kernel, as /proc/net/tcp has it.
 _ESTABLISHED: Final = b"01"
+#: Lists of all processes that are read for one another; no fork bomb keeps the reader at it for longer.
+_MOST_LISTS: Final = 8
 _GONE: Final = (FileNotFoundError, ProcessLookupError)
 #: What pidfd_open says of a number that is nobody's, or by now that of a thread: then EINVAL, of late ENOENT.
 _NO_PROCESS: Final = (errno.ESRCH, errno.EINVAL, errno.ENOENT)
@@ -109,10 +111,21 @@ def parse_stat(data: bytes) -> Process:
 
 
 def processes() -> Iterator[Process]:
-    """All processes of the machine."""
-    for name in os.listdir("/proc"):
-        if name.isdigit() and (found := process(int(name))):
+    """All processes of the machine.
+
+    What had ended when its turn came may have started another before, which no list had: then those are read, too, that
+    have come since. Each list is shorter and sooner read, and what does nothing but fork is met in one of them.
+    """
+    seen = set[int]()
+    for _ in range(_MOST_LISTS):
+        pids = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if pid not in seen]
+        seen.update(pids)
+        alive = 0
+        for found in filter(None, map(process, pids)):
+            alive += found.alive
             yield found
+        if alive == len(pids):
+            return
 
 
 def children(pid: int) -> Iterator[Process]:
@@ -142,9 +155,10 @@ def twin(parent: Process, uid: int) -> Process | None:
     return None
 
 
-def audit_session(pid: int) -> int:
-    """The audit session, which is inherited and cannot be shed; UNSET when there is none."""
-    return int(_read(f"/proc/{pid}/sessionid") or UNSET)
+def audit_session(pid: int) -> int | None:
+    """The audit session, which is inherited and cannot be shed; UNSET when it has none, None where nothing is known."""
+    number = _read(f"/proc/{pid}/sessionid")
+    return int(number) if number else None
 
 
 def real_uid(pid: int) -> int | None:

@@ -10,10 +10,10 @@ import signal
 from collections.abc import Iterator
 from typing import Final
 
-from .. import procfs
+from .. import clock, procfs
 from ..core.model import Extent
 from ..core.span import MSEC, SEC, Usec
-from ..members import Handle, concerned, leader, members, user_slice
+from ..members import Handle, Strays, concerned, leader, members, strays_of, whole
 from ..procfs import Process
 
 _FIRST_CHECK: Final[Usec] = 20 * MSEC
@@ -32,9 +32,9 @@ class End:
     def __init__(self, handle: Handle, extent: Extent) -> None:
         self._handle = handle
         self._extent = extent
-        self._folder = None
-        if extent is not Extent.CONNECTION:
-            self._folder = user_slice(handle) if extent is Extent.USER else handle.cgroup
+        self._folder = whole(handle, extent)
+        self._strays = strays_of(handle, extent)
+        self._since = clock.now()  # what was started since may not be known
         self._known: list[Process] = []
         self._killed = False
         self._held: set[tuple[int, int]] = set()  # by whom, what, at the last look
@@ -43,24 +43,42 @@ class End:
 
     def hang_up(self) -> None:
         """SIGHUP to everything that goes, and SIGCONT, so that what is stopped can take it."""
+        self._count()  # once for all whose end begins at the same moment
         for process in self._left():
             self._send(process, signal.SIGHUP, signal.SIGCONT)
+        self._since = clock.now()
 
     def kill(self) -> tuple[str, ...]:
         """SIGKILL to everything that is left; what that was, as ``name[pid]``."""
+        self._since = clock.now()
+        self._count()
         left, self._killed = self._left(), True
         if self._folder is None or not procfs.cgroup_kill(self._folder):
             for process in left:
                 self._send(process, signal.SIGKILL)
         elif (first := leader(self._handle.session)) is not None:  # it may be outside of the cgroup
             self._send(first, signal.SIGKILL)
+        self._since = clock.now()
         return tuple(f"{process.comm}[{process.pid}]" for process in left)
 
     def gone(self) -> bool:
         """Whether nothing that was to go is left."""
         if self._folder is not None and procfs.cgroup_populated(self._folder):
             return False
-        return not self._left()
+        return not self._left() and not any(map(self._may_stray, self._strays))
+
+    def _may_stray(self, strays: Strays) -> bool:
+        """Whether there may be such strays: no count since the last signal has found none."""
+        counted = strays.census.counted_since(self._since)
+        if counted and strays.census.had(strays.number):
+            self._since = clock.now()  # they are gone, but may have started others before
+            return True
+        return not counted
+
+    def _count(self) -> None:
+        """Know the strays of now, where that is not too often; or else those of a moment ago."""
+        for strays in self._strays:
+            strays.census.counted_since(self._since)
 
     async def until_gone(self) -> None:
         """Wait until nothing is left: soon after it happens when that is soon, four times a second later."""
@@ -113,6 +131,8 @@ class End:
 
     def _found(self) -> Iterator[Process]:
         yield from concerned(self._handle, self._extent)
+        for strays in self._strays:
+            yield from strays.left()
         yield from self._remembered()
 
     def _remembered(self) -> Iterator[Process]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -353,6 +355,58 @@ def test_without_a_cgroup_the_audit_session_finds_a_daemon(cgroup: Cgroup) -> No
         assert not ending.gone()
         assert f"[{pid}]" in " ".join(ending.kill())
         finish(ending)
+
+
+def test_without_a_cgroup_what_is_started_on_the_way_out_goes_too(cgroup: Cgroup) -> None:
+    """Detached by the leader's last deed: nothing leads to it, and no count before SIGHUP has it."""
+    if not Path("/proc/self/loginuid").exists():
+        pytest.skip("this kernel has no audit")
+    last = "setsid sh -c 'trap \"\" HUP; echo $$; exec sleep 1000' & exit"
+    script = (
+        f"echo {NOBODY} >/proc/self/loginuid; trap {shlex.quote(last)} HUP; echo ready; while :; do sleep 0.01; done"
+    )
+    with Child(["sh", "-c", script], cgroup=cgroup.path) as leader:
+        ending = End(handle_of(leader.process), Extent.SESSION)
+        ending.hang_up()
+        pid = int(leader.line())
+        until(lambda: not lives(leader.pid))
+        assert not any(ending.gone() for _ in range(100))
+        until(lambda: f"[{pid}]" in " ".join(ending.kill()))
+        finish(ending)
+        assert not lives(pid)
+
+
+def test_without_a_cgroup_what_forks_all_the_time_is_never_taken_for_gone(cgroup: Cgroup) -> None:
+    """Each whose turn in a count has come may be gone, and its child was not there when the count began."""
+    uid = 54_322
+    rabbit = "print('ready', flush=True)\nwhile True:\n    if os.fork():\n        os._exit(0)"
+    with Child(python(rabbit), cgroup=cgroup.path, uid=uid) as leader:
+        ending = End(handle_of(leader.process, uid=uid), Extent.USER)
+        until(lambda: not lives(leader.pid))
+        assert not any(ending.gone() for _ in range(300))
+
+
+def test_without_a_cgroup_sessions_that_end_together_share_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each for itself would take a count at the beginning and one at the end, and others meanwhile."""
+    counts, processes, uids = [], procfs.processes, range(54_400, 54_440)
+
+    def count() -> Iterator[procfs.Process]:
+        counts.append(1)
+        return processes()
+
+    monkeypatch.setattr(procfs, "processes", count)
+    with ExitStack() as stack:
+        leaders = [stack.enter_context(Child(["sh", "-c", "echo ready; read line"], uid=uid)) for uid in uids]
+        endings = [End(handle_of(of.process, uid=uid), Extent.USER) for of, uid in zip(leaders, uids, strict=True)]
+
+        async def end_all() -> None:
+            for ending in endings:
+                ending.hang_up()
+            await asyncio.wait_for(asyncio.gather(*(ending.until_gone() for ending in endings)), 6)
+
+        asyncio.run(end_all())
+        assert not any(lives(leader.pid) for leader in leaders)
+    assert len(counts) < len(endings)
 
 
 def test_without_a_cgroup_an_inherited_audit_session_finds_nobody_else(cgroup: Cgroup) -> None:

@@ -9,9 +9,7 @@ import pytest
 
 from idled import clock, procfs
 from idled.census import Census
-from idled.core.model import Extent
-from idled.members import concerned
-from tests.terminal.bench import Child, handle_of, until
+from tests.terminal.bench import Child, until
 
 SHELL = ["sh", "-c", "echo $$; read line"]
 
@@ -40,36 +38,34 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
     return Counted(monkeypatch)
 
 
-def test_one_count_serves_for_four_times_as_long_as_it_took(counted: Counted) -> None:
+def test_one_count_serves_all_that_asked_before(counted: Counted) -> None:
+    asked_at = counted.now
+    with Child(SHELL) as child:
+        assert not counted.has(child.pid)
+        assert counted.census.counted_since(asked_at)
+        assert counted.census.counted_since(asked_at - 1)
+        assert counted.has(child.pid)
+    assert counted.times == 1
+
+
+def test_who_asks_of_later_has_to_wait_four_times_as_long_as_a_count_takes(counted: Counted) -> None:
     with Child(SHELL) as one:
-        assert counted.has(one.pid)
+        assert counted.census.counted_since(counted.now)
+        counted.now += 3_999
         with Child(SHELL) as two:
-            counted.now += 3_999
-            assert counted.has(one.pid) and not counted.has(two.pid)
-            assert counted.times == 1
+            asked_at = counted.now
+            assert not counted.census.counted_since(asked_at)
+            assert counted.has(one.pid) and not counted.has(two.pid), "what was counted is kept"
             counted.now += 1
+            assert counted.census.counted_since(asked_at)
             assert counted.has(one.pid) and counted.has(two.pid)
-            assert counted.times == 2
+    assert counted.times == 2
 
 
 def test_who_has_gone_since_is_not_found(counted: Counted) -> None:
     with Child(SHELL) as child:
+        assert counted.census.counted_since(0)
         assert counted.has(child.pid)
     until(lambda: procfs.process(child.pid) is None)
     assert not counted.has(child.pid)
     assert counted.times == 1
-
-
-def test_many_sessions_without_a_cgroup_share_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("idled.members._BY_UID", Census(procfs.real_uid))
-    times, processes = [], procfs.processes
-
-    def count() -> Iterator[procfs.Process]:
-        times.append(1)
-        return processes()
-
-    monkeypatch.setattr(procfs, "processes", count)
-    with Child(SHELL) as child:
-        for _ in range(20):
-            assert child.pid in {found.pid for found in concerned(handle_of(child.process, uid=1), Extent.USER)}
-    assert len(times) < 10

@@ -7,15 +7,25 @@ import os
 import signal
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from idled import procfs
+from idled import clock, procfs
 from idled.core.model import Extent, SessionId
-from idled.members import concerned, device_of, leader, located, members, terminal_name, terminals, user_slice
+from idled.members import (
+    concerned,
+    device_of,
+    leader,
+    located,
+    members,
+    strays_of,
+    terminal_name,
+    terminals,
+    user_slice,
+)
 from tests.terminal.bench import NOBODY, Cgroup, Child, Pty, handle_of, is_root, python, shell, until
 
 FAMILY = shell("sleep 1000 & echo $!")
@@ -28,7 +38,7 @@ def cgroup() -> Iterator[Cgroup]:
         yield cgroup
 
 
-def pids(found: list[procfs.Process]) -> set[int]:
+def pids(found: Iterable[procfs.Process]) -> set[int]:
     return {process.pid for process in found}
 
 
@@ -86,7 +96,7 @@ def test_the_dead_are_no_members(cgroup: Cgroup) -> None:
 
 
 @is_root
-def test_strays_of_the_audit_session_are_looked_for_only_thoroughly(cgroup: Cgroup) -> None:
+def test_strays_are_found_by_the_audit_session_and_are_no_members(cgroup: Cgroup) -> None:
     if not Path("/proc/self/loginuid").exists():
         pytest.skip("this kernel has no audit")
     stray = f"echo {NOBODY} >/proc/self/loginuid; (setsid sh -c 'echo $$; exec sleep 1000' &)"
@@ -96,7 +106,14 @@ def test_strays_of_the_audit_session_are_looked_for_only_thoroughly(cgroup: Cgro
         until(lambda: not [other for other in procfs.descendants(child.pid) if other.alive])
         handle = handle_of(child.process)
         assert pids(members(handle)) == {child.pid}
-        assert pids(members(handle, thorough=True)) == {child.pid, pid}
+        (strays,) = strays_of(handle, Extent.SESSION)
+        now = clock.now()
+        until(lambda: strays.census.counted_since(now))
+        assert pids(strays.left()) == {child.pid, pid}
+        of_user = strays_of(handle_of(child.process, uid=NOBODY), Extent.USER)
+        assert [strays.number for strays in of_user] == [NOBODY, strays.number]
+        assert strays_of(handle, Extent.CONNECTION) == ()
+        assert strays_of(handle_of(child.process, cgroup=cgroup.path), Extent.SESSION) == ()
 
 
 @is_root

@@ -104,7 +104,7 @@ def test_what_is_gone_is_none(sleeper: Child) -> None:
     sleeper.die()
     assert procfs.process(gone.pid) is None
     assert list(procfs.descendants(gone.pid)) == []
-    assert procfs.audit_session(gone.pid) == procfs.UNSET
+    assert procfs.audit_session(gone.pid) is None
     assert procfs.real_uid(gone.pid) is None
     assert procfs.io(gone.pid) is None
     assert procfs.executable(gone.pid) is None
