@@ -31,8 +31,10 @@ from .hands import Hands
 from .health import Health
 from .journal import Journal
 from .reception import Reception
+from .slices import in_slices
 from .sources import sshd, utmp
 from .sources.registrations import Registrations
+from .sources.registry import Registry
 from .state import State
 
 _SCAN_EVERY: Final[Usec] = 60 * SEC
@@ -170,21 +172,30 @@ class Daemon:
         registry, logind = self._hands.registry, self._hands.logind
         if logind.connected and not logind.listing:
             await logind.relist()
-        candidates = list(sshd.candidates(logind=logind.connected))
+        await self._scan_sshd(registry, logind=logind.connected)
+        await self._scan_utmp(registry)
+        await registry.connections_again()
+        await registry.groups_again()
+        await self._access.refresh()
+
+    @staticmethod
+    async def _scan_sshd(registry: Registry, *, logind: bool) -> None:
+        processes = in_slices(sshd.processes(logind=logind))
+        candidates = [found async for process in processes if (found := sshd.candidate(process)) is not None]
         uids = await registry.uids_of(candidate.user for candidate in candidates)
-        for candidate in candidates:
+        async for candidate in in_slices(candidates):
             uid = uids.get(candidate.user)
             if uid is not None and (sighting := sshd.sighting(candidate, uid)) is not None:
                 await registry.see(sighting)
+
+    async def _scan_utmp(self, registry: Registry) -> None:
         leaders = {session.id.pid for session in self._engine.sessions()}  # a check of each record costs more
         lines = [line for line in utmp.read() if line.pid not in leaders]
         uids = await registry.uids_of(line.user for line in lines)
-        for sighting in utmp.sightings(lines, uids, self._refuse):
-            if registry.around(sighting.pid) is None:
+        async for line in in_slices(lines):
+            sighting = utmp.sighting(line, uids, self._refuse)
+            if sighting is not None and registry.around(sighting.pid) is None:
                 await registry.see(sighting)
-        registry.connections_again()
-        await registry.groups_again()
-        await self._access.refresh()
 
     async def _scan_again(self) -> None:
         while True:

@@ -7,7 +7,7 @@ do what in ``access.py``. A method that is a story of its own is a file of its o
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Final
 
 from . import __version__, clock, explanation, programs, words
@@ -26,9 +26,8 @@ from .hands import Hands
 from .health import Health
 from .journal import Journal, Written
 from .reauthenticate import Reauthentication
+from .slices import in_slices
 
-#: Seconds of work before the loop is given back.
-_SLICE: Final = 0.005
 #: Seconds in which sessions are looked at for one list; of thousands the rest is shown as it was seen last.
 _PATIENCE: Final = 2.0
 #: A session that was looked at for a caller less than so long ago is shown as it was then.
@@ -91,12 +90,12 @@ class Desk:
         call.take()
         shown = [session for session in self._engine.sessions() if self._access.may(call.peer, Deed.VIEW, session)]
         patience = time.monotonic() + _PATIENCE
-        async for session in _in_slices(sorted(shown, key=self._looked_at)):
+        async for session in in_slices(sorted(shown, key=self._looked_at)):
             if time.monotonic() > patience:
                 break
             self.look(session)
         now, views = clock.now(), []
-        async for session in _in_slices(shown):
+        async for session in in_slices(shown):
             if (status := self._engine.status(session.id, now)) is not None:
                 in_time = time.monotonic() <= patience
                 views.append(interface.session_view(status, now, self._programs(session) if in_time else None))
@@ -239,15 +238,6 @@ class Desk:
     def _sees(self, peer: Peer, record: Record) -> bool:
         deed = Deed.OVERSEE if record.session is None else Deed.VIEW
         return self._access.may(peer, deed, record.session)
-
-
-async def _in_slices(sessions: Iterable[Session]) -> AsyncIterator[Session]:
-    began = time.monotonic()
-    for session in sessions:
-        if time.monotonic() - began > _SLICE:
-            await asyncio.sleep(0)
-            began = time.monotonic()
-        yield session
 
 
 def _event(written: Written) -> Answer:

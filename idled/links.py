@@ -17,7 +17,7 @@ class Links:
     """The machine's established TCP connections, each as in SSH_CONNECTION of its server's side."""
 
     def __init__(self) -> None:
-        self._listed: dict[int, str] = {}
+        self._listed: dict[int, procfs.TcpConnection] = {}
         self._read_at: Usec = -_FRESH
 
     def of(self, process: procfs.Process) -> list[str]:
@@ -26,4 +26,4 @@ class Links:
         began = (process.start + 1) * procfs.TICK
         if held and self._read_at < max(began, clock.now() - _FRESH):
             self._read_at, self._listed = clock.now(), procfs.tcp_connections()
-        return [self._listed[inode] for inode in sorted(held) if inode in self._listed]
+        return [str(self._listed[inode]) for inode in sorted(held) if inode in self._listed]

@@ -279,14 +279,25 @@ def _descriptors(pid: int) -> dict[str, str]:
     return found
 
 
-def tcp_connections() -> dict[int, str]:
-    """Those that are established, by inode: remote address and port, local address and port, see proc_pid_net(5)."""
+class TcpConnection(NamedTuple):
+    """As /proc/net/tcp has its two sides: of the thousands that are listed few are asked for."""
+
+    remote: bytes
+    local: bytes
+
+    def __str__(self) -> str:
+        """Remote address and port, local address and port, as in SSH_CONNECTION."""
+        return f"{_address(self.remote)} {_address(self.local)}"
+
+
+def tcp_connections() -> dict[int, TcpConnection]:
+    """Those that are established, by inode, see proc_pid_net(5)."""
     found = {}
     for path in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):
         for line in _lines(path)[1:]:
             fields = line.split()
             if len(fields) > 9 and fields[3] == _ESTABLISHED:
-                found[int(fields[9])] = f"{_address(fields[2])} {_address(fields[1])}"
+                found[int(fields[9])] = TcpConnection(fields[2], fields[1])
     return found
 
 

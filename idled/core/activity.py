@@ -299,11 +299,14 @@ def _with_connection(trace: Trace, was: ConnectionLook | None, was_at: Usec, loo
         until = trace.bytes_until if was is None else look.at
         return replace(trace, bytes_until=until, traffic_until=max(until, trace.traffic_until))
     received_at, sent_at = min(now.received_at + TICK, look.at), min(now.sent_at + TICK, look.at)
+    silence = max(trace.silence, look.at - max(received_at, sent_at))
     if was is None or was.counted is None or was.counted != now.counted:
         traffic = max(trace.traffic_until, received_at, sent_at)
         bytes_until = max(trace.bytes_until, received_at)
         out_to = now.wire_out + now.unheard if now.unheard > _CHATTER else 0
-        return replace(trace, connection=now, bytes_until=bytes_until, traffic_until=traffic, out_to=out_to)
+        return replace(
+            trace, connection=now, bytes_until=bytes_until, traffic_until=traffic, out_to=out_to, silence=silence
+        )
     into, out_of = _moved(was, now)
     ours = trace.told and out_of <= _TOLD * len(look.terminals)
     went_in, came_out = _counts(trace, into), _counts(trace, out_of) and not ours
@@ -311,7 +314,6 @@ def _with_connection(trace: Trace, was: ConnectionLook | None, was_at: Usec, loo
     out_until, out_to = _output(trace, was, look, came_out=came_out)
     traffic_until = max(trace.traffic_until, bytes_until, out_until)
     chatter = not went_in and now.received_at > was_at + TICK
-    silence = 0 if chatter else max(trace.silence, look.at - max(received_at, sent_at))
     return replace(
         trace,
         connection=most(was, now),
@@ -320,7 +322,7 @@ def _with_connection(trace: Trace, was: ConnectionLook | None, was_at: Usec, loo
         output_until=max(trace.output_until, out_until),
         out_to=out_to,
         chatty=_CALM_LOOKS if chatter else max(0, trace.chatty - (look.at - was_at >= SEC)),
-        silence=silence,
+        silence=0 if chatter else silence,
     )
 
 

@@ -19,6 +19,7 @@ from .. import procfs
 from ..core.model import Session, SessionId
 from ..links import Links
 from ..members import Handle, connected, left_behind
+from ..slices import in_slices
 from ..words import clean
 from . import mosh
 from .handles import Handles
@@ -157,10 +158,11 @@ class Registry:
             self._handles.put(replace(handle, session=replace(handle.session, groups=groups)))
             self._opened(replace(handle.session, groups=groups), False)
 
-    def connections_again(self) -> None:
+    async def connections_again(self) -> None:
         """Look again for the connections of SSH sessions where none was found."""
-        for handle in self._handles:
-            if (again := connected(handle, self._links)) is not handle:
+        async for id in in_slices([handle.session.id for handle in self._handles]):
+            handle = self._handles.known(id)  # as it is by now
+            if handle is not None and (again := connected(handle, self._links)) is not handle:
                 self._handles.put(again)
 
     async def groups_of(self, user: str) -> frozenset[str] | None:

@@ -29,17 +29,21 @@ class Candidate(NamedTuple):
     guarded: bool  # a privileged sshd is apart from the user's
 
 
-def candidates(*, logind: bool = False) -> Iterator[Candidate]:
-    """All connections that there are now; with `logind` only those that it was not told of.
+def processes(*, logind: bool = False) -> Iterator[procfs.Process]:
+    """All among which there may be a connection; with `logind` only those that it was not told of.
 
     Those stay in the cgroup of what started sshd, while it moves all others into its user.slice.
     """
     root = procfs.cgroup_root() if logind else None
-    for process in procfs.processes() if root is None else procfs.cgroup_members(root, but="user.slice"):
-        if process.comm in _NAMES and process.alive and _is_sshd_of_root(process.pid):
-            title = _TITLE.match(procfs.title(process.pid))
-            if title is not None:
-                yield Candidate(process, title["user"], bool(title["guarded"]))
+    return procfs.processes() if root is None else procfs.cgroup_members(root, but="user.slice")
+
+
+def candidate(process: procfs.Process) -> Candidate | None:
+    """The connection that the process leads, if it does."""
+    if process.comm not in _NAMES or not process.alive or not _is_sshd_of_root(process.pid):
+        return None
+    title = _TITLE.match(procfs.title(process.pid))
+    return None if title is None else Candidate(process, title["user"], bool(title["guarded"]))
 
 
 def _is_sshd_of_root(pid: int) -> bool:

@@ -12,7 +12,7 @@ there would be taken for a login.
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 import psutil
@@ -45,33 +45,34 @@ def read() -> list[Line]:
     ]
 
 
-def sightings(lines: list[Line], uids: Mapping[str, int | None], refuse: Callable[[str], None]) -> Iterator[Sighting]:
-    """The sessions that the records really are of; `refuse` is told of those that claim what is not so.
+def sighting(line: Line, uids: Mapping[str, int | None], refuse: Callable[[str], None]) -> Sighting | None:
+    """The session that the record really is of; `refuse` is told of one that claims what is not so.
 
-    `uids`: of each user; None where there is no such user. Records of others are left for another time.
+    `uids`: of each user; None where there is no such user. A record of another is left for another time.
     """
-    for line in lines:
-        if line.user not in uids:
-            continue
-        try:
-            device, uid = _terminal(line, uids[line.user])
-        except _Refused as error:
-            refuse(f"utmp: {error}")
-            continue
-        leader = None if _MULTIPLEXER.search(line.host) else _login_on(device, line.pid)
-        if leader is not None:
-            began = leader.start * procfs.TICK
-            claimed = int(line.started + 1) * SEC - clock.offset()  # whole seconds, never early
-            yield Sighting(
-                pid=leader.pid,
-                start=leader.start,
-                user=line.user,
-                uid=uid,
-                opened_at=max(began, min(claimed, clock.now())),
-                tty="" if line.host else line.line,
-                remote=line.host,
-                found=True,
-            )
+    if line.user not in uids:
+        return None
+    uid = uids[line.user]
+    try:
+        device = _terminal(line, uid)
+    except _Refused as error:
+        refuse(f"utmp: {error}")
+        return None
+    leader = None if _MULTIPLEXER.search(line.host) else _login_on(device, line.pid)
+    if leader is None or uid is None:
+        return None
+    began = leader.start * procfs.TICK
+    claimed = int(line.started + 1) * SEC - clock.offset()  # whole seconds, never early
+    return Sighting(
+        pid=leader.pid,
+        start=leader.start,
+        user=line.user,
+        uid=uid,
+        opened_at=max(began, min(claimed, clock.now())),
+        tty="" if line.host else line.line,
+        remote=line.host,
+        found=True,
+    )
 
 
 class _Refused(Exception):
@@ -88,8 +89,8 @@ def _login_on(device: int, pid: int) -> procfs.Process | None:
     return found if device == found.tty or device in procfs.ptys_held(pid) else None
 
 
-def _terminal(line: Line, uid: int | None) -> tuple[int, int]:
-    """Device number of a record's terminal (0: it is gone, an old record) and the user's uid. Raises _Refused."""
+def _terminal(line: Line, uid: int | None) -> int:
+    """Device number of a record's terminal; 0: it is gone, an old record. Raises _Refused."""
     shown, user = clean(line.line, 64), clean(line.user, 64)
     parts = line.line.split("/")
     if not line.line or line.line.startswith("/") or any(part in ("", ".", "..") for part in parts):
@@ -99,9 +100,9 @@ def _terminal(line: Line, uid: int | None) -> tuple[int, int]:
     try:
         status = os.stat(f"/dev/{line.line}", follow_symlinks=False)
     except OSError:
-        return 0, uid
+        return 0
     if not stat.S_ISCHR(status.st_mode):
         raise _Refused(f"line {shown!r} of {user} is no terminal")
     if status.st_uid != uid:
         raise _Refused(f"terminal {shown!r} is not {user}'s")
-    return status.st_rdev, uid
+    return status.st_rdev

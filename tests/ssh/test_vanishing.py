@@ -193,7 +193,7 @@ def test_a_sighting(server: Server, user: str, fault: str, monkeypatch: pytest.M
                 with vanishing:
                     await registry.see(sighting)
                 await registry.see(sighting)
-                registry.connections_again()
+                await registry.connections_again()
                 assert registry.get(wanted.session.id) == replace(wanted, scope=cgroup.name), vanishing.hit
                 registry.drop(wanted.session.id)
                 registry._nss.shutdown()

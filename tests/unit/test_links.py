@@ -73,7 +73,7 @@ def own(links: Links, pair: Pair) -> list[str]:
 def test_a_connection_has_the_name_of_its_servers_side(address: str) -> None:
     with connection(address) as pair:
         inode = os.fstat(pair.server.fileno()).st_ino
-        assert procfs.tcp_connections()[inode] == pair.name
+        assert str(procfs.tcp_connections()[inode]) == pair.name
         assert inode in procfs.sockets_held(os.getpid())
         assert pair.name in own(Links(), pair)
 
@@ -101,11 +101,11 @@ def test_of_a_process_that_is_gone_there_are_none() -> None:
 
 
 @pytest.fixture
-def lists(monkeypatch: pytest.MonkeyPatch) -> list[dict[int, str]]:
+def lists(monkeypatch: pytest.MonkeyPatch) -> list[dict[int, procfs.TcpConnection]]:
     """Every list of the kernel's that was read."""
-    read, procfs_list = list[dict[int, str]](), procfs.tcp_connections
+    read, procfs_list = list[dict[int, procfs.TcpConnection]](), procfs.tcp_connections
 
-    def listed() -> dict[int, str]:
+    def listed() -> dict[int, procfs.TcpConnection]:
         read.append(procfs_list())
         return read[-1]
 

@@ -40,12 +40,13 @@ def sightings(*lines: Line) -> tuple[list[Sighting], list[str]]:
     refused: list[str] = []
     known = {account.pw_name: account.pw_uid for account in pwd.getpwall()}
     uids = {one.user: known.get(one.user) for one in lines}
-    return list(utmp.sightings(list(lines), uids, refused.append)), refused
+    found = (utmp.sighting(one, uids, refused.append) for one in lines)
+    return [sighting for sighting in found if sighting is not None], refused
 
 
 def test_a_record_of_whose_user_nothing_is_known_waits_for_another_time(terminal: str) -> None:
     refused: list[str] = []
-    assert list(utmp.sightings([line(line=terminal)], {}, refused.append)) == []
+    assert utmp.sighting(line(line=terminal), {}, refused.append) is None
     assert refused == []
 
 

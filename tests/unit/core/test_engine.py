@@ -108,6 +108,13 @@ def test_looks_are_few_once_a_long_silence_was_seen() -> None:
     assert run.looks == [780, 1268]
 
 
+def test_looks_are_few_at_once_where_one_who_was_silent_for_long_is_found() -> None:
+    run = driver()
+    run.open(age=300, found=True)
+    run.until(479)
+    assert run.looks == [0, 300]
+
+
 def test_warned_and_stayed() -> None:
     run = driver()
     session = run.open()

@@ -377,7 +377,7 @@ def test_a_connection_that_was_not_found_is_looked_for_again(bench: Bench) -> No
             with Child(python(CALLER, port)) as leader, Child(python(CALLER, port)) as other:
                 found = await bench.registry.see(sighting(leader, service="sshd"))
                 elsewhere = await bench.registry.see(sighting(other, service="login"))
-                bench.registry.connections_again()
+                await bench.registry.connections_again()
                 assert found is not None
                 assert elsewhere is not None
                 assert connection(found) == ""
@@ -386,7 +386,7 @@ def test_a_connection_that_was_not_found_is_looked_for_again(bench: Bench) -> No
                 own = leader.line()
                 other.line()
                 for _ in range(2):
-                    bench.registry.connections_again()
+                    await bench.registry.connections_again()
                     assert connection(found) == f"127.0.0.1 {port} 127.0.0.1 {own}"
                     assert connection(elsewhere) == ""
 
