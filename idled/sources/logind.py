@@ -7,7 +7,7 @@ the connection is made anew, and everything is listed again.
 
 import asyncio
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from itertools import count
 from typing import Any, Final
@@ -167,25 +167,27 @@ class Logind:
         return unwrap_msg(answer)
 
     async def _receive(self, bus: DBusConnection) -> None:
-        tasks = set()
+        tasks = set[asyncio.Task[None]]()
         while True:
-            message = await bus.receive()
-            kind, fields = message.header.message_type, message.header.fields
-            if kind in (MessageType.method_return, MessageType.error):
-                reply = self._replies.get(fields.get(HeaderFields.reply_serial, 0))
-                if reply is not None and not reply.done():
-                    reply.set_result(message)
-            elif kind is MessageType.signal:
-                member = fields.get(HeaderFields.member)
-                news = None
-                if member == "SessionNew":
-                    news = self._news(message.body[1])
-                elif member == "NameOwnerChanged" and message.body[0] == _NAME and message.body[2]:
-                    news = self.relist()
-                if news is not None:
-                    task = asyncio.create_task(news)
-                    tasks.add(task)
-                    task.add_done_callback(tasks.discard)
+            # No message is kept until the next: one that tells of thousands of sessions is megabytes.
+            if (news := self._taken(await bus.receive())) is not None:
+                task = asyncio.create_task(news)
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+
+    def _taken(self, message: Message) -> Coroutine[Any, Any, None] | None:
+        """Give an answer to who waits for it; what is to be done about news."""
+        kind, fields, body = message.header.message_type, message.header.fields, message.body
+        member = fields.get(HeaderFields.member) if kind is MessageType.signal else None
+        if kind in (MessageType.method_return, MessageType.error):
+            reply = self._replies.get(fields.get(HeaderFields.reply_serial, 0))
+            if reply is not None and not reply.done():
+                reply.set_result(message)
+        elif member == "SessionNew":
+            return self._news(body[1])
+        elif member == "NameOwnerChanged" and body[0] == _NAME and body[2]:
+            return self.relist()
+        return None
 
     async def relist(self) -> None:
         """See every session there is, also when logind cannot be asked just now."""

@@ -13,6 +13,7 @@ import pwd
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from sys import intern
 from typing import Final, TypeVar
 
 from .. import procfs
@@ -212,26 +213,31 @@ def _merge(known: Handle | None, new: Sighting, id: SessionId, *, groups: frozen
     """What is known of a session with what a source adds; of two moments of opening the earlier is the true one."""
     if known is None:
         opened_at = id.start * procfs.TICK if new.opened_at is None else new.opened_at
-        session = Session(id=id, user=clean(new.user), uid=new.uid, opened_at=opened_at)
+        session = Session(id=id, user=_text(new.user), uid=new.uid, opened_at=opened_at)
         known = Handle(session=session)
     session = known.session
     session = replace(
         session,
         opened_at=min(session.opened_at, new.opened_at or session.opened_at),
-        service=session.service or clean(new.service),
-        tty=session.tty or clean(new.tty),
-        remote=session.remote or clean(new.remote),
-        logind=session.logind or clean(new.logind),
+        service=session.service or _text(new.service),
+        tty=session.tty or _text(new.tty),
+        remote=session.remote or _text(new.remote),
+        logind=session.logind or _text(new.logind),
         last_resort=new.last_resort if session.last_resort is None else session.last_resort,
         groups=groups or session.groups,
     )
     return Handle(
         session=session,
-        scope=known.scope or clean(new.scope),
+        scope=known.scope or _text(new.scope),
         cgroup=known.cgroup,
         inode=known.inode,
         connection=known.connection or new.connection,
     )
+
+
+def _text(text: str) -> str:
+    """Safe to show; thousands of sessions have texts in common, and share them."""
+    return intern(clean(text))
 
 
 def _uids(user: str) -> tuple[int, ...]:
