@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+from .clocks import step_wall
 from .installed import END, SEC
 from .machine import Machine, cut
 from .metronome import Metronome
@@ -272,6 +273,16 @@ def silent_server(machine: Machine) -> Iterator[None]:
         machine.run("umount", "--lazy", "/silent", check=False)
 
 
+@contextmanager
+def wrong_clock(machine: Machine) -> Iterator[None]:
+    """The wall clock is set to an hour later, and back; of a daemon that has one of its own (clocks.settable_wall)."""
+    step_wall(machine, 3600 * SEC)
+    try:
+        yield
+    finally:
+        step_wall(machine, -3600 * SEC)
+
+
 # All of them
 
 
@@ -317,6 +328,7 @@ FAULTS = {
     "run full": Fault(full_run, says=("cannot be kept for a restart",)),
     "load of 100": Fault(load),
     "pids used again": Fault(pids_again),
+    "wall clock set": Fault(wrong_clock),
 }
 
 

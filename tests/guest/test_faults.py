@@ -14,6 +14,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from .clocks import DROP_INS
 from .faults import (
     FAULTS,
     RESTART,
@@ -33,7 +34,7 @@ from .metronome import Metronome
 from .people import KINDS, Visit
 from .terminal import PROMPT, Terminal, Unseen, boottime
 from .test_logins import LOGIN
-from .test_time import DROP_INS, by_user, rule, typing
+from .test_time import by_user, rule, typing
 
 #: All faults but those of which another here, or in test_daemon.py, is the same and more; what does not meddle with
 #: each other at once.

@@ -18,10 +18,10 @@ import pytest
 
 from tests.terminal.bench import until
 
+from .clocks import daemon_as
 from .installed import END, LATE, MOMENT, SEC, Installed
 from .steps import KILLED, LEFT
 from .terminal import Terminal, boottime
-from .test_time import daemon_as
 
 SCRIPT = Path(__file__).with_name("steps.py").read_text()
 MIN = 60 * SEC

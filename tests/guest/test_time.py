@@ -16,26 +16,12 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
+from .clocks import daemon_as, settable_wall, step_wall
 from .installed import ABSOLUTE_LATE, CONSOLE_LATE, LATE, SEC, Installed, number
 from .machine import PROJECT, Machine
 from .terminal import PROMPT, Terminal, Unseen, boottime
 
 HOUR = 3600 * SEC
-DROP_INS = "/run/systemd/system/idled.service.d"
-
-
-@contextmanager
-def daemon_as(machine: Machine, script: str, environment: str = "") -> Iterator[None]:
-    """Run the daemon by a script of Python that shows it other clocks."""
-    machine.write("/run/idled-clock.py", script)
-    start = "ExecStart=\nExecStart=/usr/bin/python3 -I /run/idled-clock.py"
-    machine.write(f"{DROP_INS}/clock.conf", f"[Service]\n{start}\nEnvironment={environment}\n")
-    machine.sh("systemctl daemon-reload; systemctl restart idled")
-    try:
-        yield
-    finally:
-        machine.logout_all()
-        machine.sh(f"rm -r {DROP_INS}; systemctl daemon-reload; systemctl restart idled")
 
 
 @contextmanager
@@ -121,6 +107,30 @@ def test_a_wall_clock_that_is_set_ends_nobody_and_saves_nobody(
     assert by_user(idled, "ended") == by_user(idled, "warned") == {"bob": 1, "carol": 1, "root": 1}
     assert all(number(entry, "LATE_USEC") < SEC for entry in idled.events("ended"))
     assert idled.events("activity-forged") == []
+
+
+def test_the_stamps_of_a_console_by_a_wall_clock_that_is_set(idled: Installed) -> None:
+    """Here the kernel stamps by the clock that is set, as it does, and stamps are all there is."""
+    machine = idled.machine
+    idled.limits(idle="10s", warn='["3s"]', more=rule("carol", 'idle_timeout = "20s"'))
+    with ExitStack() as stack:
+        stack.enter_context(settable_wall(machine))
+        types, first, second = (stack.enter_context(machine.console(user)) for user in ("alice", "bob", "carol"))
+        for terminal in (types, first, second):
+            terminal.expect(PROMPT)
+        stack.enter_context(typing(types))
+        idle = [(terminal, terminal.type("x")) for terminal in (first, second)]
+        with suppress(Unseen):
+            first.wait_closed(4)
+        for n, (terminal, typed) in enumerate(idle):
+            step_wall(machine, (-1) ** n * HOUR)
+            limit = (n + 1) * 10 * SEC
+            assert limit <= terminal.wait_closed(30) - typed <= limit + CONSOLE_LATE
+        assert types.closed_at is None
+        steps = [number(entry, "LATE_USEC") for entry in idled.events("clock-stepped")]
+        assert [round(step / SEC) for step in steps] == [3600, -3600]
+        assert by_user(idled, "ended") == by_user(idled, "warned") == {"bob": 1, "carol": 1}
+        assert idled.events("activity-forged") == []
 
 
 # Suspend

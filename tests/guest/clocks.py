@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Other clocks than the machine's, for the daemon of a guest: the machine's own are never touched.
+
+How to run the daemon by a script that shows it another clock, and a wall clock that can be set, together with the
+kernel's stamps by it. Scripts that one test alone has a use for stand there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .machine import Machine
+
+DROP_INS = "/run/systemd/system/idled.service.d"
+STEPS = "/run/wall-steps"
+
+#: Each line of a file is a moment of the machine's wall clock, and by how much the daemon's was set then. What the
+#: kernel stamps from then on is later by so much; what it has stamped stays. No timerfd tells of it.
+SETTABLE = f"""
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from idled import clock
+from idled.evidence import terminals
+
+real_wall, real_look = clock.wall, terminals._look_at
+
+def shown(moment):
+    steps = (map(int, line.split()) for line in Path("{STEPS}").read_text().splitlines())
+    return moment + sum(by for at, by in steps if at <= moment)
+
+def look_at(*arguments, **options):
+    found = real_look(*arguments, **options)
+    if found is None:
+        return None
+    return replace(found, atime=shown(found.atime), ctime=shown(found.ctime), mtime=shown(found.mtime))
+
+clock.wall = lambda: shown(real_wall())
+terminals._look_at = look_at
+
+from idled.daemon import main
+
+sys.exit(main())
+"""
+
+
+@contextmanager
+def daemon_as(machine: Machine, script: str, environment: str = "") -> Iterator[None]:
+    """Run the daemon by a script of Python that shows it other clocks."""
+    machine.write("/run/idled-clock.py", script)
+    start = "ExecStart=\nExecStart=/usr/bin/python3 -I /run/idled-clock.py"
+    machine.write(f"{DROP_INS}/clock.conf", f"[Service]\n{start}\nEnvironment={environment}\n")
+    machine.sh("systemctl daemon-reload; systemctl restart idled")
+    try:
+        yield
+    finally:
+        machine.logout_all()
+        machine.sh(f"rm -r {DROP_INS}; systemctl daemon-reload; systemctl restart idled")
+
+
+@contextmanager
+def settable_wall(machine: Machine) -> Iterator[None]:
+    """The daemon has a wall clock that `step_wall` sets."""
+    machine.write(STEPS, "")
+    with daemon_as(machine, SETTABLE):
+        yield
+
+
+def step_wall(machine: Machine, by: int) -> None:
+    """Set it on by so many microseconds, back where they are fewer than none."""
+    machine.sh(f'echo "$(($(date +%s%N) / 1000)) $1" >>{STEPS}', str(by))
