@@ -35,7 +35,7 @@ class Census:
     def had(self, number: int) -> bool:
         """Whether the last count found any with that number, or one that went before it was read.
 
-        What has gone may have started others first, after whose turn it was.
+        What has gone may have started another first, which no list had.
         """
         return not self._found.keys().isdisjoint((number, None))
 

@@ -28,7 +28,7 @@ from .sources.registry import Registry
 from .state import State
 
 #: Seconds for the last line to get through sshd and to the person before SIGHUP takes sshd away.
-_LAST_WORDS: Final = 0.05
+_LAST_WORDS: Final = 0.15
 
 
 class Hands:

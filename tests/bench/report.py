@@ -271,8 +271,10 @@ session with pam_idled and pam_systemd; logind's session and its scope; the entr
 {{cores}} cores.
 
 CPU is what the kernel counts for the service's cgroup, wakeups are voluntary context switches of its threads, both
-reckoned to an hour. Nobody types: {RUNS} windows of {WINDOW} s, one after the other; a scan comes once in the {RUNS},
-so what counts is the mean. Everybody types, each a key every 0 to {2 * PAUSE} s: {RUNS} windows of {SHORT} s between
+reckoned to an hour. Nobody types: {RUNS} windows of {WINDOW} s, one after the other, from when the typing ends; a scan
+comes once in the {RUNS}, and looks at each session come after silences that are twice as long each time, two or three
+of them in that minute and as many again in the rest of the hour. So what counts is the mean, and it is that of the
+dearest minute. Everybody types, each a key every 0 to {2 * PAUSE} s: {RUNS} windows of {SHORT} s between
 two scans, with a limit of {LIMIT} s, so that there are looks enough to be counted. With 15 minutes a look comes once
 in {_LOOK_EVERY_15_MIN:.0f} s instead of {_LOOK_EVERY:.0f} s, since for a minute nobody had typed before, and looks are
 no farther apart than the longest such pause; the row that says *reckoned* takes what typing adds by that factor. Of
@@ -293,8 +295,10 @@ WHY: Final = """Why what is missed is missed, as far as a profiler told (py-spy 
   the path of its cgroup, 0.4 kB what the event loop keeps to be told of the leader's exit.
 - *A start, sessions remembered.* A millisecond each: a third is a look, a seventh the file, a tenth the journal.
 - *A start, nothing remembered.* Three times as much: logind is asked for all properties of each, its connection is
-  searched for among its descriptors, and it is written down. It comes once, when idled is installed; each session is
-  under its limits as soon as it is seen.
+  searched for among its descriptors, and it is written down. It is more than linear here since sessions younger than a
+  minute are looked at every few seconds meanwhile, and 3,000 of those are more than a core can do; 3,000 older ones
+  took 10 s (Debian 12). It comes once, when idled is installed, and each session is under its limits as soon as it is
+  seen.
 - *A login, daemon hung.* What is added is the module's patience, 300 ms, and a login.
 - *Beside systemd-logind.* It reads one stamp of a terminal when a timer says so; a look here is also at every
   process, every terminal and the connection, and costs about a millisecond. (On Debian 13 logind ends no SSH session.)

@@ -27,6 +27,7 @@ while [ "$(systemctl show -P ActiveState idled)" != active ] || [ "$(systemctl s
     sleep 0.05
 done
 """
+UNLIMITED = 'prlimit --pid="$1" "$2=$(prlimit --pid="$1" "$2" --noheadings --output=HARD | tr -d " "):" 2>/dev/null'
 KILL_AGAIN_AND_AGAIN = "echo up; while :; do systemctl kill --signal=KILL idled; sleep 2; done"
 # A tmpfs that is as large as what it holds takes no more.
 FULL = 'mount -o remount,size="$(df --output=used -k /run | tail -n 1 | tr -d " ")k" /run'
@@ -156,27 +157,30 @@ def hung(machine: Machine, unit: str) -> Iterator[None]:
 
 
 @contextmanager
-def limited(machine: Machine, option: str, measure: str, usually: str) -> Iterator[None]:
-    """The daemon may have no more of something than it has now; what is started in its place may."""
+def limited(machine: Machine, option: str, measure: str) -> Iterator[None]:
+    """The daemon may have no more of something than it has now; what is started in its place may.
+
+    That is the soft limit. Where root has no CAP_SYS_RESOURCE the hard one could not be raised again.
+    """
     wait_back(machine)  # what a fault before this one took from it can have ended it just now
     pid = daemon(machine)
-    machine.sh(f'prlimit --pid="$1" "$2=$({measure})"', pid, option)
+    machine.sh(f'prlimit --pid="$1" "$2=$({measure}):"', pid, option)
     try:
         yield
     finally:
-        machine.sh('prlimit --pid="$1" "$2=$3" 2>/dev/null', pid, option, usually, check=False)
+        machine.sh(UNLIMITED, pid, option, check=False)  # it may be another by now
         wait_back(machine)
 
 
 def without_descriptors(machine: Machine) -> AbstractContextManager[None]:
     """The daemon can open nothing more."""
-    return limited(machine, "--nofile", 'ls "/proc/$1/fd" | wc -l', "65536")
+    return limited(machine, "--nofile", 'ls "/proc/$1/fd" | wc -l')
 
 
 def without_memory(machine: Machine) -> AbstractContextManager[None]:
     """The daemon gets no more memory of the kernel."""
     measure = """awk '$1 == "VmData:" { print $2 * 1024 }' "/proc/$1/status" """
-    return limited(machine, "--data", measure, "unlimited")
+    return limited(machine, "--data", measure)
 
 
 @contextmanager

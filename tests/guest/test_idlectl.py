@@ -218,7 +218,8 @@ def test_log_tells_the_story_of_a_session_from_its_opening(idled: Installed, peo
     bob = name_of(idled, "bob")
     idled.machine.run("idlectl", "end", bob, "--reason", "lunch")
     idled.event("ended", IDLED_USER="bob")
-    lines = idled.machine.run("idlectl", "log", "--session", bob).stdout.splitlines()
+    # In this guest pids were used again, and with them the name of a session that logind does not know.
+    lines = idled.machine.run("idlectl", "log", "--session", bob, "--since", "2min").stdout.splitlines()
     told = [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  ", "", line) for line in lines]
     assert re.fullmatch(r"Session \w+ of bob from 127\.0\.0\.1 opened", told[0])
     assert re.fullmatch(rf"Ended session {bob} of bob from 127\.0\.0\.1: by root, took \w+: lunch", told[-1])
@@ -461,9 +462,17 @@ for out in (lambda: os.open("/dev/null", os.O_WRONLY), lambda: os.openpty()[1]):
 """
 
 
+#: Beside what a script has to import at the least, and what draws a table; each of them may take so many times as long.
+PLAIN, DRAWING = "import argparse, json, socket", "import argparse, json, socket, rich.console, rich.table"
+
+
 def test_list_starts_fast(idled: Installed, people: dict[str, Terminal]) -> None:
     """By processor time, which is all the time there is on a machine that is not busy with others."""
-    said = idled.machine.run("python3", "-c", STARTS, "15", "idlectl", "list", timeout=120).stdout
-    piped, drawn = map(int, said.split())
-    assert piped < 100
-    assert drawn < 150
+
+    def took(*call: str) -> list[int]:
+        return [int(ms) for ms in idled.machine.run("python3", "-c", STARTS, "15", *call, timeout=120).stdout.split()]
+
+    (plain, _), (_, drawing) = took("python3", "-I", "-c", PLAIN), took("python3", "-I", "-c", DRAWING)
+    piped, drawn = took("idlectl", "list")
+    assert piped < 3.4 * plain
+    assert drawn < 1.8 * drawing

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The wall clock is set, the machine sleeps, the daemon is away or its sources are: time goes on as it should.
 
-The machine's own clocks are never touched; the daemon alone is shown others. So the kernel's stamps stay as they are,
-which for SSH sessions makes no difference, since bytes are what counts there. How stamps are read under a clock that
-was set stands in tests/unit/core/test_cases.py.
+The machine's own clocks are never touched; the daemon alone is shown others. So the kernel's stamps stay as they are
+where they are not shown otherwise, too, which for SSH sessions makes no difference, since bytes are what counts there.
+How stamps are read under a clock that was set stands in tests/unit/core/test_cases.py.
 """
 
 from __future__ import annotations
