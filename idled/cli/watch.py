@@ -40,8 +40,8 @@ _DRAW: Final[Usec] = SEC
 _DRAW_SOONEST: Final[Usec] = SEC // 20
 #: An Escape is a key when nothing follows it for so long.
 _ESCAPE: Final[Usec] = SEC // 10
-#: What comes no later than this after something that was dropped is of the same paste.
-_PASTE: Final[Usec] = SEC // 10
+#: What comes no later than this after something that was dropped is of the same paste; nobody reads a question sooner.
+_PASTE: Final[Usec] = SEC // 4
 #: Seconds for the rest of an answer that has begun to come.
 _REST: Final = 5.0
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -50,9 +51,10 @@ class Shell:
 
     def _foreground(self) -> str:
         """What is there, once it is a sleep by any name."""
-        for child in procfs.descendants(self.running.pid):
-            if child.foreground and b"\x001000\x00" in Path(f"/proc/{child.pid}/cmdline").read_bytes():
-                return procfs.executable(child.pid) or ""
+        with suppress(FileNotFoundError, ProcessLookupError):  # one is gone meanwhile
+            for child in procfs.descendants(self.running.pid):
+                if child.foreground and b"\x001000\x00" in Path(f"/proc/{child.pid}/cmdline").read_bytes():
+                    return procfs.executable(child.pid) or ""
         return ""
 
     def holder(self, *programs: str) -> str:

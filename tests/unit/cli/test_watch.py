@@ -224,7 +224,7 @@ def test_nor_does_what_was_pasted_in_pieces(daemon: Watched, pause: float) -> No
             terminal.type(piece)
             time.sleep(pause)
         terminal.expect("End session 12 of alice from 192.168.1.20")
-        time.sleep(0.3)  # who reads it first
+        time.sleep(0.6)  # who reads it first
         terminal.type("q")
         terminal.expect("Nothing was done")
         terminal.type("q")
@@ -244,7 +244,7 @@ def test_what_was_typed_before_the_password_is_asked_for_is_no_part_of_it(daemon
             terminal.type("k")
             time.sleep(0.002)
         terminal.expect("Password of alice:")
-        time.sleep(0.3)  # who reads it first
+        time.sleep(0.6)  # who reads it first
         terminal.type("s3cret\t\r")
         terminal.expect("its absolute timeout is now")
     extended = [asked for method, asked in daemon.asked if method == "Extend"]
