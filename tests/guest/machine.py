@@ -221,7 +221,7 @@ class Machine:
     def journal(self, since: str | None = None, **matches: str) -> list[Entry]:
         """Return the entries after a cursor (or since boot) whose fields have these values."""
         entries = _entries(self._journalctl(*_selection(since, matches), "--sync"))
-        return [entry for entry in entries if _has(entry, matches)]
+        return [entry for entry in entries if _has(entry, since, matches)]
 
     def wait_journal(self, timeout: float, *, since: str | None = None, **matches: str) -> Entry:
         """Return the first such entry, waiting for it at most so many seconds."""
@@ -230,7 +230,7 @@ class Machine:
             try:
                 for line in _lines(journalctl, timeout):
                     entry: Entry = json.loads(line)
-                    if _has(entry, matches):
+                    if _has(entry, since, matches):
                         return entry
             finally:
                 cut(journalctl)
@@ -424,15 +424,25 @@ def _until(fact: Callable[[], T | None], deadline: float, otherwise: str) -> T:
 
 
 def _selection(since: str | None, matches: dict[str, str]) -> list[str]:
-    """Tell journalctl what to show. In systemd 252 a cursor together with matches skips the first match."""
-    if since is not None:
-        return [f"--after-cursor={since}"]
-    return ["--boot", *(f"{field}={value}" for field, value in matches.items())]
+    """Tell journalctl what to show. In systemd 252 a cursor together with matches skips the first match.
+
+    So what came before the cursor is shown with matches, and left out by `_has`: a journal of some minutes of faults
+    takes journalctl longer to write out than to look up.
+    """
+    if matches:
+        return ["--boot", *(f"{field}={value}" for field, value in matches.items())]
+    return ["--boot"] if since is None else [f"--after-cursor={since}"]
 
 
-def _has(entry: Entry, matches: dict[str, str]) -> bool:
-    """Say whether an entry has all these values; a field given more than once is a list."""
-    return all(
+def _moment(cursor: str) -> int:
+    """When the entry of a cursor came, in microseconds of its boot's monotonic clock."""
+    return int(dict(part.split("=", 1) for part in cursor.split(";"))["m"], 16)
+
+
+def _has(entry: Entry, since: str | None, matches: dict[str, str]) -> bool:
+    """Say whether an entry is later and has all these values; a field given more than once is a list."""
+    later = since is None or _moment(str(entry["__CURSOR"])) > _moment(since)
+    return later and all(
         value in found if isinstance(found := entry.get(field), list) else value == found
         for field, value in matches.items()
     )

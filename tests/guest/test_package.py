@@ -375,16 +375,23 @@ def shown(machine: Machine, unit: str, name: str) -> int:
 
 
 def test_it_starts_within_half_a_second(booted: Host) -> None:
-    """By the clock, of some starts of which one finds the machine not busy; and by processor time in the median."""
+    """By the clock, less what it waited for a processor that was busy; and by processor time in the median."""
     machine, took, worked = booted.machine, [SEC], list[int]()
     while len(worked) < 5 or (min(took) >= SEC // 2 and len(worked) < 30):
         machine.sh("systemctl restart idled")
         worked.append(shown(machine, "idled.service", "CPUUsageNSec") // 1000)
         started = shown(machine, "idled.service", "ExecMainStartTimestampMonotonic")
-        took.append(shown(machine, "idled.service", "ActiveEnterTimestampMonotonic") - started)
+        up = shown(machine, "idled.service", "ActiveEnterTimestampMonotonic") - started
+        took.append(up - waited_for_a_processor(machine, "idled"))
     print(f"up after {took[1:]} us, with {worked} us of processor time")
     assert statistics.median(worked) < SEC // 2
     assert min(took) < SEC // 2
+
+
+def waited_for_a_processor(machine: Machine, unit: str) -> int:
+    """For how many microseconds a service's main thread could have run and did not (proc-schedstat)."""
+    fields = machine.sh('cat "/proc/$(systemctl show -P MainPID "$1")/schedstat"', unit).split()
+    return int(fields[1]) // 1000
 
 
 def test_a_host_where_it_is_masked_lets_everybody_in(booted: Host) -> None:
