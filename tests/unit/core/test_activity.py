@@ -348,6 +348,16 @@ def test_a_key_soon_after_others_counts_though_nothing_is_written() -> None:
     assert seen.active(1105.5) == told(1105)
 
 
+@pytest.mark.parametrize("apart", [4, 4.1])
+def test_a_key_less_soon_after_others_counts_where_it_cannot_be_long_ago(apart: float) -> None:
+    """As it may have come with them, it counts only between looks that are four seconds apart at most."""
+    seen = Seen()
+    seen.look(1102)
+    command(seen, 1103.5)
+    seen.net(1105, into=1)
+    assert (seen.active(1102 + apart) == told(1105)) is (apart == 4)
+
+
 def test_a_key_beside_what_was_said_to_get_the_terminal() -> None:
     seen = Seen(ptys=0)
     seen.look(1006)

@@ -272,6 +272,18 @@ def test_a_restored_session_counts_as_observed_as_it_was_and_is_looked_at_at_onc
     assert run.engine.handle(Woken(), run.now) == [LookAt(id=session)]
 
 
+def test_a_restored_session_whose_connection_did_not_tell_what_was_delivered_is_not_observed() -> None:
+    run = driver()
+    session = run.open()
+    memory = run.disk[session]
+    connection = memory.trace.connection
+    assert connection is not None
+    memory = replace(memory, trace=replace(memory.trace, connection=replace(connection, delivered=None)))
+    run.engine = driver().engine
+    run.engine.handle(Restored(memory=memory), run.now)
+    assert not run.status(session).observed
+
+
 def test_forged_activity_is_recorded_once() -> None:
     run = driver()
     session = run.open(terminals=(terminal("pts/3", T0),))

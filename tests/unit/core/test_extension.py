@@ -121,6 +121,15 @@ def test_a_policy_that_is_tightened_later_is_not_touched_by_it() -> None:
     assert driver.status(alice).limits == driver.engine.policy.limits(driver.status(alice).session, ())
 
 
+def test_what_the_rule_says_up_to_the_last_moment_is_the_rules() -> None:
+    """Not that of its login, which says the same."""
+    driver = Driver(RULES)
+    alice = driver.open()
+    driver.tell(Opened(session=replace(driver.status(alice).session, last_resort=3 * HOUR + 2 * MIN)))
+    driver.reload(policy(absolute_timeout=3 * HOUR))
+    assert driver.status(alice).limits.rule(Reason.ABSOLUTE) != "its login"
+
+
 @pytest.mark.parametrize(
     ("possible", "age"),
     [
