@@ -434,14 +434,15 @@ def _selection(since: str | None, matches: dict[str, str]) -> list[str]:
     return ["--boot"] if since is None else [f"--after-cursor={since}"]
 
 
-def _moment(cursor: str) -> int:
-    """When the entry of a cursor came, in microseconds of its boot's monotonic clock."""
-    return int(dict(part.split("=", 1) for part in cursor.split(";"))["m"], 16)
+def _place(cursor: str) -> tuple[int, int]:
+    """Where an entry stands in its boot's journal: when it came, by the monotonic clock, and its number."""
+    parts = dict(part.split("=", 1) for part in cursor.split(";"))
+    return int(parts["m"], 16), int(parts["i"], 16)
 
 
 def _has(entry: Entry, since: str | None, matches: dict[str, str]) -> bool:
     """Say whether an entry is later and has all these values; a field given more than once is a list."""
-    later = since is None or _moment(str(entry["__CURSOR"])) > _moment(since)
+    later = since is None or _place(str(entry["__CURSOR"])) > _place(since)
     return later and all(
         value in found if isinstance(found := entry.get(field), list) else value == found
         for field, value in matches.items()

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from .clocks import DROP_INS
 from .installed import ABSOLUTE_LATE, LATE, SEC, number
 from .machine import PROJECT, Entry, Machine, received_at
 from .packaged import OFFLINE, Host, minimal
@@ -38,6 +39,8 @@ UNITS = ("idled.service", "idled.socket", "idled-varlink.socket")
 SWITCH = "/proc/sys/dev/tty/legacy_tiocsti"
 FALSE_SWITCH = f"echo 1 >/run/switch && mount --bind /run/switch {SWITCH}"
 SMOKE = PROJECT / "packaging" / "debian" / "tests" / "smoke"
+#: Keeps what the daemon's main thread waited for a processor before it was up (proc-schedstat).
+WAITED = "[Service]\nExecStartPost=+/bin/sh -c 'cat /proc/$MAINPID/schedstat >/run/waited'\n"
 #: So long the module waits for an answer; and so long a busy machine may make it wait for the processor.
 TIMEOUT, BUSY = 300_000, 200_000
 #: A leader's start is told in steps of 10 ms.
@@ -377,21 +380,18 @@ def shown(machine: Machine, unit: str, name: str) -> int:
 def test_it_starts_within_half_a_second(booted: Host) -> None:
     """By the clock, less what it waited for a processor that was busy; and by processor time in the median."""
     machine, took, worked = booted.machine, [SEC], list[int]()
+    machine.write(f"{DROP_INS}/waited.conf", WAITED)
+    machine.sh("systemctl daemon-reload")
     while len(worked) < 5 or (min(took) >= SEC // 2 and len(worked) < 30):
         machine.sh("systemctl restart idled")
         worked.append(shown(machine, "idled.service", "CPUUsageNSec") // 1000)
         started = shown(machine, "idled.service", "ExecMainStartTimestampMonotonic")
         up = shown(machine, "idled.service", "ActiveEnterTimestampMonotonic") - started
-        took.append(up - waited_for_a_processor(machine, "idled"))
+        took.append(up - int(machine.sh("cat /run/waited").split()[1]) // 1000)
+    machine.sh(f"rm -r {DROP_INS}; systemctl daemon-reload")
     print(f"up after {took[1:]} us, with {worked} us of processor time")
     assert statistics.median(worked) < SEC // 2
     assert min(took) < SEC // 2
-
-
-def waited_for_a_processor(machine: Machine, unit: str) -> int:
-    """For how many microseconds a service's main thread could have run and did not (proc-schedstat)."""
-    fields = machine.sh('cat "/proc/$(systemctl show -P MainPID "$1")/schedstat"', unit).split()
-    return int(fields[1]) // 1000
 
 
 def test_a_host_where_it_is_masked_lets_everybody_in(booted: Host) -> None:

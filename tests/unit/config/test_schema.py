@@ -225,16 +225,18 @@ def test_every_example_of_the_manual_can_be_used(name: str, setting: Setting) ->
     assert name in parse([Source("f", f"[defaults]\n{name} = {setting.example}")]).policy.rules[-1].values
 
 
-def test_an_nss_that_does_not_answer_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_nss_that_does_not_answer_keeps_nobody_waiting_and_no_program_running(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A directory server that hangs cannot be had here; the question to it is held instead."""
     release, asked = threading.Event(), []
     monkeypatch.setattr(schema, "_NSS_PATIENCE", 0.05)
 
     def hang(name: str) -> None:
-        asked.append(name)
+        asked.append((name, threading.current_thread().daemon))
         release.wait(20)
         raise KeyError
 
     assert schema._unknown(hang, "user")("alice") == ""
-    assert asked == ["alice"]
+    assert asked == [("alice", True)]
     release.set()

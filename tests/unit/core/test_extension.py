@@ -113,21 +113,13 @@ def test_a_policy_that_is_relaxed_later_cannot_move_what_logind_was_told(later: 
     )
 
 
-def test_a_policy_that_is_tightened_later_is_not_touched_by_it() -> None:
+@pytest.mark.parametrize("timeout", [30 * MIN, 3 * HOUR])
+def test_a_policy_that_comes_to_allow_no_more_is_not_touched_by_it(timeout: Usec) -> None:
     driver = Driver(RULES)
     alice = driver.open()
     driver.tell(Opened(session=replace(driver.status(alice).session, last_resort=3 * HOUR + 2 * MIN)))
-    driver.reload(policy(absolute_timeout=30 * MIN))
+    driver.reload(policy(absolute_timeout=timeout))
     assert driver.status(alice).limits == driver.engine.policy.limits(driver.status(alice).session, ())
-
-
-def test_what_the_rule_says_up_to_the_last_moment_is_the_rules() -> None:
-    """Not that of its login, which says the same."""
-    driver = Driver(RULES)
-    alice = driver.open()
-    driver.tell(Opened(session=replace(driver.status(alice).session, last_resort=3 * HOUR + 2 * MIN)))
-    driver.reload(policy(absolute_timeout=3 * HOUR))
-    assert driver.status(alice).limits.rule(Reason.ABSOLUTE) != "its login"
 
 
 @pytest.mark.parametrize(
