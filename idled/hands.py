@@ -25,6 +25,7 @@ from .members import Handle, leader, members, outer_terminals, terminals, termin
 from .sources import mosh
 from .sources.logind import Logind
 from .sources.registry import Registry
+from .sources.sighting import Sighting
 from .state import State
 
 #: Seconds for the last line to get through sshd and to the person before SIGHUP takes sshd away.
@@ -100,8 +101,9 @@ class Hands:
             if not alive:
                 self._closed(handle.session.id)
 
-    def _opened(self, session: Any, found: bool) -> None:
-        self.handle(events.Opened(session=session, found=found))
+    def _opened(self, session: Session, seen: Sighting | None) -> None:
+        found, offset = (seen.found, seen.offset) if seen is not None else (False, None)
+        self.handle(events.Opened(session=session, found=found, offset=offset))
 
     def _closed(self, session: SessionId) -> None:
         self.handle(events.Closed(id=session))

@@ -30,6 +30,7 @@ import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Final, TypeAlias
 
 from .peer import Peer, peer_of, uid_of
@@ -242,7 +243,7 @@ class Service:
 
     def _due(self, who: int, pace: float) -> float:
         now = self._loop.time()
-        self._turns[who] = turn = max(self._turns.get(who, 0.0), now - _BURST * pace) + pace
+        self._turns[who] = turn = max(self._turns.get(who, -inf), now - _BURST * pace) + pace
         return max(0.0, turn - now)
 
     async def _answer(

@@ -117,7 +117,7 @@ class Trace:
     """What is remembered of all looks so far. `active_until` is the bound on activity that counts."""
 
     at: Usec
-    offset: Usec | None
+    offset: Usec | None  # as of the look; None before the first of a session whose opening told of none
     active_until: Usec
     signs_until: Usec
     hidden_until: Usec
@@ -149,11 +149,11 @@ class Trace:
         return self.chatty > 0 or self.doubts > 0 or self.holder != "" or (typed_ahead and self.connection is None)
 
 
-def first_trace(opened_at: Usec) -> Trace:
-    """Before the first look: opening a session is activity."""
+def first_trace(opened_at: Usec, offset: Usec | None = None) -> Trace:
+    """Before the first look: opening a session is activity. `offset`: of the wall clock at that moment, if known."""
     return Trace(
         at=opened_at,
-        offset=None,
+        offset=offset,
         active_until=opened_at,
         signs_until=opened_at,
         hidden_until=opened_at,

@@ -104,7 +104,7 @@ class Engine:
                 return  # it ends as it began to
             self._set_limits(watch, None)
         else:
-            watch = self._take_in(Memory.of_new(event.session))
+            watch = self._take_in(Memory.of_new(event.session, event.offset))
             self._record(Kind.SESSION_OPENED, watch, now)
             self._set_limits(watch, now if event.found else None, first=True)
         self._look(watch)
@@ -173,14 +173,14 @@ class Engine:
     def _put_off(self, watch: Watch, look: Look | None, now: Usec) -> bool:
         """Whether the look is to be taken again because it, or that at where it may be fed from, was not clear (T13).
 
-        The first one never is: nothing can be compared with it, and until there is one nobody knows the clock's offset.
+        The first one that shows something never is: there is nothing to compare it with.
         """
         amid = look is not None and look.connection is not None and look.connection.moving
         lacking = look is not None and lacks(watch.memory.trace, look)
         fed = watch.memory.trace.inner and any(other.put_off for other in self._watches.liveliest_others(watch))
         unclear = amid or fed or (lacking and not watch.lacking)
-        first, enough = watch.memory.trace.offset is None, watch.put_off == len(timing.PUT_OFF)
-        if not unclear or first or enough or self._is_over(watch, now):
+        shown = watch.memory.trace.connection is not None or watch.memory.trace.terminals != ()
+        if not unclear or not shown or watch.put_off == len(timing.PUT_OFF) or self._is_over(watch, now):
             watch.put_off, watch.lacking = 0, lacking
             return False
         again, over_at = now + timing.PUT_OFF[watch.put_off], self._over_at(watch)

@@ -49,9 +49,9 @@ class Memory:
     ending: Ending | None = None
 
     @classmethod
-    def of_new(cls, session: Session) -> "Memory":
-        """Of a session just opened."""
-        return cls(session=session, trace=first_trace(session.opened_at))
+    def of_new(cls, session: Session, offset: Usec | None = None) -> "Memory":
+        """Of a session that nothing is remembered of. `offset`: wall clock minus CLOCK_BOOTTIME when it was opened."""
+        return cls(session=session, trace=first_trace(session.opened_at, offset))
 
     def track(self, reason: Reason) -> Track:
         """The track of one of the two limits."""
@@ -67,10 +67,14 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A source told of a session. `found`: it was open already, and nobody can have warned it."""
+    """A source told of a session. `found`: it was open already, and nobody can have warned it.
+
+    `offset`: wall clock minus CLOCK_BOOTTIME when it was opened, if that is known.
+    """
 
     session: Session
     found: bool = False
+    offset: Usec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from jeepney.io.common import RouterClosed
 from jeepney.wrappers import unwrap_msg
 
 from .. import clock, procfs
-from ..core.span import Usec
+from ..core.span import SEC, Usec
 from . import mosh
 from .sighting import Sighting
 
@@ -273,6 +273,7 @@ def sighting_of(properties: dict[str, Any], *, found: bool) -> Sighting | None:
         user=properties["Name"],
         uid=uid,
         opened_at=opened_at,
+        offset=_offset(properties["Timestamp"], opened_at),
         service=service,
         tty="" if properties["Remote"] else properties["TTY"].removeprefix("/dev/"),
         remote=properties["RemoteHost"],
@@ -286,6 +287,11 @@ def _leader(pid: int, opened_at: Usec) -> procfs.Process | None:
     """The process of that number, unless the leader has gone and a later one has it: a leader opens its session."""
     found = procfs.process(pid) if pid else None
     return found if found is not None and found.start * procfs.TICK <= opened_at else None
+
+
+def _offset(wall: Usec, opened_at: Usec) -> Usec | None:
+    """Wall clock minus CLOCK_BOOTTIME when a session was opened; not known where the machine may have slept since."""
+    return wall - opened_at if clock.asleep() < SEC else None
 
 
 def _boottime(monotonic: Usec) -> Usec:

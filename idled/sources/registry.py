@@ -36,11 +36,11 @@ _Entry = TypeVar("_Entry")
 class Registry:
     """All sessions that any source sees.
 
-    `opened` is called with each new or changed session (and whether it was found open), `closed` when its leader has
-    gone.
+    `opened` is called with each new or changed session and what a source saw of it, if one did; `closed` when its
+    leader has gone.
     """
 
-    def __init__(self, opened: Callable[[Session, bool], None], closed: Callable[[SessionId], None]) -> None:
+    def __init__(self, opened: Callable[[Session, Sighting | None], None], closed: Callable[[SessionId], None]) -> None:
         self._opened = opened
         self._closed = closed
         self._handles = Handles()
@@ -69,7 +69,7 @@ class Registry:
             handle = connected(handle, self._links)
         self._handles.put(handle)
         if known is None or known.session != handle.session:
-            self._opened(handle.session, sighting.found)
+            self._opened(handle.session, sighting)
         return handle.session
 
     @property
@@ -157,7 +157,7 @@ class Registry:
         if handle is not None and groups is not None:
             self._groupless.discard(id)
             self._handles.put(replace(handle, session=replace(handle.session, groups=groups)))
-            self._opened(replace(handle.session, groups=groups), False)
+            self._opened(replace(handle.session, groups=groups), None)
 
     async def connections_again(self) -> None:
         """Look again for the connections of SSH sessions where none was found."""
@@ -186,7 +186,7 @@ class Registry:
                 self._handles.put(heir)
                 if handle.session.id in self._groupless:
                     self._groupless.add(heir.session.id)
-                self._opened(heir.session, False)
+                self._opened(heir.session, None)
                 return heir.session
         return None
 

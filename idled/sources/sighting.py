@@ -15,6 +15,7 @@ class Sighting:
     user: str
     uid: int
     opened_at: Usec | None = None
+    offset: Usec | None = None  # wall clock minus CLOCK_BOOTTIME at that moment
     service: str = ""
     tty: str = ""  # of a console; an SSH connection has terminals that come and go
     remote: str = ""

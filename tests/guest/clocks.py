@@ -7,6 +7,7 @@ kernel's stamps by it. Scripts that one test alone has a use for stand there.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,7 @@ from .machine import Machine
 
 DROP_INS = "/run/systemd/system/idled.service.d"
 STEPS = "/run/wall-steps"
+BLOCK = 8 * 10**9  # nanoseconds
 
 #: Each line of a file is a moment of the machine's wall clock, and by how much the daemon's was set then. What the
 #: kernel stamps from then on is later by so much; what it has stamped stays. No timerfd tells of it.
@@ -69,5 +71,11 @@ def settable_wall(machine: Machine) -> Iterator[None]:
 
 
 def step_wall(machine: Machine, by: int) -> None:
-    """Set it on by so many microseconds, back where they are fewer than none."""
-    machine.sh(f'echo "$(($(date +%s%N) / 1000)) $1" >>{STEPS}', str(by))
+    """Set it on by so many microseconds, back where they are fewer than none, and wait for that: up to eight seconds.
+
+    It is set when the machine's own clock begins a block of eight seconds. Within a block the kernel stamps no terminal
+    twice: the keys after a step would leave no stamp there, as they would by a clock that was really set.
+    """
+    at = (time.time_ns() // BLOCK + 1) * BLOCK
+    machine.sh(f'echo "$1 $2" >>{STEPS}', str(at // 1000), str(by))
+    time.sleep((at - time.time_ns()) / 1e9)

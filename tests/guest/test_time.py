@@ -112,7 +112,7 @@ def test_a_wall_clock_that_is_set_ends_nobody_and_saves_nobody(
 def test_the_stamps_of_a_console_by_a_wall_clock_that_is_set(idled: Installed) -> None:
     """Here the kernel stamps by the clock that is set, as it does, and stamps are all there is."""
     machine = idled.machine
-    idled.limits(idle="10s", warn='["3s"]', more=rule("carol", 'idle_timeout = "20s"'))
+    idled.limits(idle="20s", warn='["3s"]', more=rule("carol", 'idle_timeout = "40s"'))
     with ExitStack() as stack:
         stack.enter_context(settable_wall(machine))
         types, first, second = (stack.enter_context(machine.console(user)) for user in ("alice", "bob", "carol"))
@@ -124,13 +124,31 @@ def test_the_stamps_of_a_console_by_a_wall_clock_that_is_set(idled: Installed) -
             first.wait_closed(4)
         for n, (terminal, typed) in enumerate(idle):
             step_wall(machine, (-1) ** n * HOUR)
-            limit = (n + 1) * 10 * SEC
+            limit = (n + 1) * 20 * SEC
             assert limit <= terminal.wait_closed(30) - typed <= limit + CONSOLE_LATE
         assert types.closed_at is None
         steps = [number(entry, "LATE_USEC") for entry in idled.events("clock-stepped")]
         assert [round(step / SEC) for step in steps] == [3600, -3600]
         assert by_user(idled, "ended") == by_user(idled, "warned") == {"bob": 1, "carol": 1}
         assert idled.events("activity-forged") == []
+
+
+@pytest.mark.parametrize("by", [HOUR, -HOUR], ids=["ahead", "back"])
+def test_who_is_forgotten_when_the_clock_is_set_is_not_ended_early(idled: Installed, by: int) -> None:
+    """All it has then are stamps of another clock, and by both clocks the moment a session was opened (logind)."""
+    machine = idled.machine
+    idled.limits(idle="25s", warn='["3s"]')
+    with ExitStack() as stack:
+        stack.enter_context(settable_wall(machine))
+        console, ssh = stack.enter_context(machine.console("alice")), stack.enter_context(idled.login("bob"))
+        console.expect(PROMPT)
+        typed = {terminal: terminal.type("x") for terminal in (console, ssh)}
+        idled.session("alice", terminals=1)
+        step_wall(machine, by)
+        machine.sh("systemctl stop idled; rm /run/idled/sessions/*.json; systemctl start idled")
+        for terminal, late in ((ssh, LATE), (console, CONSOLE_LATE)):
+            assert 25 * SEC <= terminal.wait_closed(40) - typed[terminal] <= 25 * SEC + late
+    assert {user: count for user, count in by_user(idled, "warned").items()} == {"alice": 1, "bob": 1}
 
 
 # Suspend

@@ -105,6 +105,16 @@ def told(at: float) -> float:
     return at + TICK / SEC
 
 
+def test_what_was_typed_before_the_clock_was_set_counts_by_the_clock_it_was_opened_under() -> None:
+    """Nothing is remembered of the session, so this is the first look."""
+    for step in (3600, -3600):
+        seen = Seen(wire=False)
+        seen.key(1100.0)
+        seen.offset += usec(step)
+        seen.trace = first_trace(usec(OPENED), OFFSET)
+        assert seen.active(1200.0) == pytest.approx(1104 + BLOCK_END)
+
+
 # What is a person
 
 

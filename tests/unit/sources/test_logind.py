@@ -41,7 +41,15 @@ def test_an_ssh_session() -> None:
     assert (found.user, found.uid, found.service) == ("alice", 1000, "sshd")
     assert (found.remote, found.tty, found.logind) == ("10.8.0.7", "", "5")
     assert abs((found.opened_at or 0) - OPENED_AT - before) < SEC / 10, "two clocks are read one after the other"
+    assert found.offset == 1_800_000_000 * SEC - (found.opened_at or 0)
     assert not found.found
+
+
+def test_where_the_machine_has_slept_nobody_knows_by_which_clock_it_was_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "asleep", lambda: SEC)
+    found = sighting_of(told(), found=True)
+    assert found is not None
+    assert found.offset is None
 
 
 def test_a_console_login_has_its_terminal() -> None:

@@ -44,9 +44,9 @@ class Bench:
     """A registry, and what it told."""
 
     def __init__(self) -> None:
-        self.opened: list[tuple[Session, bool]] = []
+        self.opened: list[tuple[Session, Sighting | None]] = []
         self.closed: list[SessionId] = []
-        self.registry = Registry(lambda session, found: self.opened.append((session, found)), self.closed.append)
+        self.registry = Registry(lambda session, seen: self.opened.append((session, seen)), self.closed.append)
 
     async def until(self, fact: Callable[[], object]) -> None:
         async with asyncio.timeout(10):
@@ -88,7 +88,7 @@ def test_what_several_sources_see_is_one_session(bench: Bench) -> None:
             assert seen is not None
             assert (seen.service, seen.remote, seen.logind, seen.tty) == ("ssh", "10.8.0.7", "5", "pts/1")
             assert {session.id for session, _ in bench.opened} == {seen.id}
-            assert [found for _, found in bench.opened] == [False, True, False]
+            assert [seen is not None and seen.found for _, seen in bench.opened] == [False, True, False]
             handle = bench.registry.get(seen.id)
             assert handle is not None
             assert (handle.scope, handle.connection) == ("session-5.scope", "::1 1 ::1 2")
@@ -213,9 +213,9 @@ def test_who_stays_by_mosh_goes_on_when_the_leader_is_gone(bench: Bench, server:
                 for heir in (first, second):
                     await bench.until(lambda: len(bench.closed) == len(bench.opened))
                     bench.registry.drop(bench.closed[-1])
-                    session, found = bench.opened[-1]
+                    session, told = bench.opened[-1]
                     assert session == replace(seen, id=session.id, service="mosh")
-                    assert (session.id.pid, found) == (heir.pid, False)
+                    assert (session.id.pid, told) == (heir.pid, None)
                     assert bench.registry.around(heir.pid) == session
                     heir.die()
                 await bench.until(lambda: len(bench.closed) == len(bench.opened))
