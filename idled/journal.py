@@ -96,8 +96,8 @@ class Journal:
         """Whether records get to the journal, in words too."""
         if self._native is None:
             return False, "there is none; records go to stderr"
-        waiting = self._native.waiting
-        return not waiting, f"it takes nothing just now; records that wait: {waiting}" if waiting else "ok"
+        stuck = self._native.stuck
+        return not stuck, f"it takes nothing just now; records that wait: {stuck}" if stuck else "ok"
 
     def _lost(self, records: int) -> None:
         note = f"the journal took nothing for so long that the oldest records were lost: {records}"

@@ -8,6 +8,7 @@ Those that wait go with the process: a daemon that stops gives the journal a las
 
 import asyncio
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,6 +19,8 @@ SOCKET: Final = Path("/run/systemd/journal/socket")
 #: Records that may wait, less than a kB each; of more the oldest are lost.
 _WAITING: Final = 32_768
 _AGAIN_AFTER: Final = 0.05
+#: Seconds for which a journal that is busy may take nothing: few records fill its socket.
+_BUSY: Final = 1.0
 
 
 class Native:
@@ -30,16 +33,19 @@ class Native:
         self._largest = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - 32
         self._records = deque[bytes](maxlen=_WAITING)
         self._again: asyncio.TimerHandle | None = None
+        self._took_at = time.monotonic()  # a record, or there was none to take
 
     @property
-    def waiting(self) -> int:
-        """How many records the journal did not take yet."""
-        return len(self._records)
+    def stuck(self) -> int:
+        """How many records wait for a journal that has taken none for longer than a busy one; 0: it takes them."""
+        return len(self._records) if time.monotonic() - self._took_at > _BUSY else 0
 
     def send(self, fields: Mapping[str, str]) -> None:
         """Send a record, after those that wait; of one that is too large, what fits of its longest values."""
         while len(record := b"".join(_field(name, value) for name, value in fields.items())) > self._largest:
             fields = _shorter(fields)
+        if not self._records:
+            self._took_at = time.monotonic()
         self._lost += len(self._records) == _WAITING
         self._records.append(record)
         if self._again is None:
@@ -60,6 +66,7 @@ class Native:
                     self._again = asyncio.get_running_loop().call_later(_AGAIN_AFTER, self._send_all)
                 return
             self._records.popleft()
+            self._took_at = time.monotonic()
         if self._lost:
             lost, self._lost = self._lost, 0
             self._tell_lost(lost)

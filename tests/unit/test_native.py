@@ -7,6 +7,7 @@ import asyncio
 import errno
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "socket"
     monkeypatch.setattr(native, "SOCKET", path)
     monkeypatch.setattr(native, "_AGAIN_AFTER", 0.01)
+    monkeypatch.setattr(native, "_BUSY", 0.0)
     return path
 
 
@@ -68,9 +70,28 @@ def test_one_that_hangs_gets_all_in_order_when_it_goes_on(place: Path) -> None:
         with listen(place) as inbox, journal() as way:
             for number in range(3000):  # a socket takes some hundred
                 way.send({"N": str(number)})
-            assert way.waiting > 1000
+            assert way.stuck > 1000
             assert await take(inbox, 3000) == numbered(3000)
-            assert not way.waiting
+            assert not way.stuck
+
+    asyncio.run(run())
+
+
+def test_one_that_is_busy_for_a_moment_is_well(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_BUSY", 0.2)
+
+    async def run() -> None:
+        with journal() as way:
+            await asyncio.sleep(0.3)  # there was nothing to take
+            way.send({"N": "0"})
+            began = time.monotonic()
+            while not way.stuck:
+                await asyncio.sleep(0.01)
+            assert time.monotonic() - began > 0.19
+            with listen(place) as inbox:
+                await take(inbox, 1)
+            way.send({"N": "1"})
+            assert not way.stuck
 
     asyncio.run(run())
 
@@ -84,7 +105,7 @@ def test_one_that_is_away_gets_all_when_it_is_back(place: Path, left: str) -> No
         with journal() as way:
             for number in range(10):
                 way.send({"N": str(number)})
-            assert way.waiting == 10
+            assert way.stuck == 10
             with listen(place) as inbox:
                 assert await take(inbox, 10) == numbered(10)
 
@@ -124,7 +145,7 @@ def test_where_memory_is_short_a_record_waits(place: Path) -> None:
         with listen(place) as inbox, journal() as way:
             real, way._socket = way._socket, Short()  # type: ignore[assignment]
             way.send({"N": "0"})
-            assert way.waiting == 1
+            assert way.stuck == 1
             way._socket = real
             assert await take(inbox, 1) == numbered(1)
 
