@@ -34,6 +34,7 @@ class Handle:
     cgroup: Path | None = None  # the folder of that unit, once the leader was seen in it
     inode: int = 0  # of that folder; no other has it, also where logind gives a name again after it was restarted
     connection: str = ""  # SSH_CONNECTION: client address and port, server address and port
+    audit: int = 0  # its own audit session, as it was seen first; 0: none was seen
 
 
 def located(handle: Handle) -> Handle:
@@ -63,6 +64,11 @@ def connected(handle: Handle, links: Links) -> Handle:
         return handle
     found = links.of(first)
     return replace(handle, connection=found[0]) if len(found) == 1 else handle
+
+
+def audited(handle: Handle) -> Handle:
+    """The handle with its audit session: when the leader has gone, only that leads to what it left behind."""
+    return replace(handle, audit=_own_audit_session(handle) or 0)
 
 
 def leader(session: Session) -> Process | None:
@@ -112,13 +118,13 @@ class Strays(NamedTuple):
 
 
 def strays_of(handle: Handle, extent: Extent) -> tuple[Strays, ...]:
-    """How to find them; to be asked while the leader lives."""
+    """How to find them."""
     found: list[Strays] = []
     if extent is Extent.CONNECTION or whole(handle, extent) is not None:
         return ()
     if extent is Extent.USER and handle.session.uid != 0:  # everything of root would be the machine itself
         found.append(Strays(_BY_UID, handle.session.uid))
-    if (audit := _own_audit_session(handle)) is not None:
+    if audit := handle.audit or _own_audit_session(handle):
         found.append(Strays(_BY_AUDIT_SESSION, audit))
     return tuple(found)
 

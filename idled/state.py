@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from sys import intern
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
 from .core.activity import ConnectionLook, Trace
 from .core.events import Ending, Memory, Track
@@ -24,6 +24,8 @@ from .core.stamps import TerminalLook
 from .members import Handle
 
 _T = TypeVar("_T")
+#: Of a handle, beside its session and cgroup.
+_WHERE: Final = ("inode", "scope", "connection", "audit")
 
 
 class State:
@@ -68,8 +70,8 @@ class State:
 
 
 def _to_json(memory: Memory, handle: Handle) -> str:
-    where = {"cgroup": handle.cgroup, "inode": handle.inode, "scope": handle.scope, "connection": handle.connection}
-    return json.dumps(_plain(memory) | where, default=_plain)
+    where = {name: getattr(handle, name) for name in _WHERE}
+    return json.dumps(_plain(memory) | {"cgroup": handle.cgroup} | where, default=_plain)
 
 
 def _plain(value: Any) -> Any:
@@ -93,7 +95,7 @@ def _from_json(data: dict[str, Any]) -> tuple[Memory, Handle]:
         absolute=_made(Track, data["absolute"]),
         ending=_made(Ending, ending | {"reason": Reason(ending["reason"])}) if ending else None,
     )
-    where = {name: data[name] for name in ("inode", "scope", "connection")}
+    where = {name: data[name] for name in _WHERE}
     cgroup = Path(data["cgroup"]) if data["cgroup"] else None
     return memory, _made(Handle, where | {"session": session, "cgroup": cgroup})
 

@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 from .. import procfs
 from ..core.model import Session, SessionId
 from ..links import Links
-from ..members import Handle, connected, left_behind
+from ..members import Handle, audited, connected, left_behind
 from ..slices import in_slices
 from ..words import clean
 from . import mosh
@@ -66,7 +66,7 @@ class Registry:
         if known is None:
             if not self._watch(id):
                 return self._pass_on(handle)
-            handle = connected(handle, self._links)
+            handle = audited(connected(handle, self._links))
         self._handles.put(handle)
         if known is None or known.session != handle.session:
             self._opened(handle.session, sighting)
@@ -232,6 +232,7 @@ def _merge(known: Handle | None, new: Sighting, id: SessionId, *, groups: frozen
         cgroup=known.cgroup,
         inode=known.inode,
         connection=known.connection or new.connection,
+        audit=known.audit,
     )
 
 

@@ -83,11 +83,10 @@ class Measures:
         """All that does not end many of them."""
         self._idled.limits(idle="1h")
         self._note("opening", size, self._crowd.open(size))
-        young_until = time.monotonic() + YOUNG
+        time.sleep(YOUNG)
         with self._alone:
             self._starts(size)
         self._note("rss", size, self._unit.rss())
-        time.sleep(max(0, young_until - time.monotonic()))
         self._crowd.keep_typing(PAUSE)
         time.sleep(2 * PAUSE)  # by then everybody has typed a key
         self._idled.limits(idle=f"{LIMIT}s")

@@ -145,6 +145,26 @@ def test_host_without_logind_and_without_registration(idled: Installed) -> None:
         machine.sh("pam-auth-update --package --enable idled")
 
 
+def test_a_kill_on_the_way_loses_nothing_where_there_is_no_logind(idled: Installed) -> None:
+    """The leader has gone when the next daemon comes, and what has left its family ignores SIGHUP."""
+    machine = idled.machine
+    if not machine.sh("cat /proc/1/sessionid", check=False):
+        pytest.skip("this kernel has no audit")
+    machine.sh("systemctl mask --now systemd-logind dbus.socket dbus")
+    try:
+        idled.limits(idle="6s", warn='["3s"]')
+        with idled.login("alice") as terminal:
+            terminal.type("(setsid sh -c 'trap \"\" HUP; exec sleep 1001' &)\n")
+            terminal.wait_closed(30)
+        machine.sh("systemctl kill --signal=KILL idled")
+        assert idled.processes("alice") == ["sleep 1001"]
+        idled.event("ended", 20, IDLED_USER="alice")
+        assert idled.processes("alice") == []
+    finally:
+        machine.sh("pkill -x sleep; systemctl unmask systemd-logind dbus.socket dbus", check=False)
+        machine.sh("systemctl start dbus.socket dbus systemd-logind")
+
+
 def test_a_reload_that_brings_the_first_rule_for_a_group_knows_the_groups_of_who_is_there(idled: Installed) -> None:
     idled.limits()
     with idled.login("alice") as terminal:

@@ -16,8 +16,10 @@ import pytest
 
 from idled import procfs
 from idled.actions.end import End
+from idled.core.events import Memory
 from idled.core.model import Extent
-from idled.members import Handle, concerned, members, terminals
+from idled.members import Handle, audited, concerned, members, terminals
+from idled.state import State
 
 from .bench import NOBODY, Cgroup, Child, handle_of, is_root, lives, python, shell, until
 
@@ -126,7 +128,7 @@ def test_what_may_not_be_signalled_spares_nobody_else(
         ending = End(handle_of(leader.process, cgroup=cgroup.path if has_cgroup else None), Extent.SESSION)
         ending.hang_up()
         assert ending.forbidden == {f"sleep[{confined}]"}
-        until(lambda: not lives(other))
+        until(lambda: not lives(other) and not lives(leader.pid))
         assert lives(confined)
         assert ending.kill() == (f"sleep[{confined}]",)
         if has_cgroup:
@@ -355,6 +357,26 @@ def test_without_a_cgroup_the_audit_session_finds_a_daemon(cgroup: Cgroup) -> No
         assert not ending.gone()
         assert f"[{pid}]" in " ".join(ending.kill())
         finish(ending)
+
+
+def test_without_a_cgroup_the_audit_session_is_known_when_the_leader_has_gone(cgroup: Cgroup, tmp_path: Path) -> None:
+    """As after a kill of the daemon on the way: the next one has the handle that this one wrote down."""
+    if not Path("/proc/self/loginuid").exists():
+        pytest.skip("this kernel has no audit")
+    with Child(shell(f"echo {NOBODY} >/proc/self/loginuid; {KINDS['daemon']}"), cgroup=cgroup.path) as leader:
+        pid = int(leader.said)
+        handle, state = audited(handle_of(leader.process)), State(tmp_path)
+        state.remember(Memory.of_new(handle.session), handle)
+        until(lambda: (found := procfs.process(pid)) is not None and found.ppid != leader.pid)
+        leader.die()
+        recalled = next(state.recall(handle.session.id.boot))
+        assert not isinstance(recalled, str)
+        ending = End(recalled[1], Extent.SESSION)
+        ending.hang_up()
+        assert not ending.gone()
+        until(lambda: f"[{pid}]" in " ".join(ending.kill()))
+        finish(ending)
+        assert not lives(pid)
 
 
 def test_without_a_cgroup_what_is_started_on_the_way_out_goes_too(cgroup: Cgroup) -> None:

@@ -57,11 +57,16 @@ def folder(state: State, tmp_path: Path) -> Path:
 
 
 @settings(max_examples=200, deadline=None)
-@given(MEMORIES, PATHS, st.integers(0), st.text(max_size=8))
+@given(MEMORIES, PATHS, st.integers(0), st.text(max_size=8), st.integers(0))
 def test_every_memory_comes_back_as_it_was(
-    tmp_path_factory: pytest.TempPathFactory, memory: Memory, cgroup: Path | None, inode: int, connection: str
+    tmp_path_factory: pytest.TempPathFactory,
+    memory: Memory,
+    cgroup: Path | None,
+    inode: int,
+    connection: str,
+    audit: int,
 ) -> None:
-    handle = Handle(session=memory.session, cgroup=cgroup, inode=inode, connection=connection)
+    handle = Handle(session=memory.session, cgroup=cgroup, inode=inode, connection=connection, audit=audit)
     state = State(tmp_path_factory.getbasetemp() / "hypothesis")
     state.remember(memory, handle)
     assert list(state.recall(BOOT)) == [(memory, handle)]
