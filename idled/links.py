@@ -20,6 +20,10 @@ class Links:
         self._listed: dict[int, procfs.TcpConnection] = {}
         self._read_at: Usec = -_FRESH
 
+    def forget(self) -> None:
+        """Keep no list: one of thousands is as large as what else is known of a session."""
+        self._read_at, self._listed = -_FRESH, {}
+
     def of(self, process: procfs.Process) -> list[str]:
         """Those that a process began with and holds; needs CAP_SYS_PTRACE where it is somebody else's."""
         held = procfs.sockets_held(process.pid)

@@ -31,27 +31,32 @@ class Handle:
 
     session: Session
     scope: str = ""  # the unit that logind made for it
-    cgroup: Path | None = None  # the folder of that unit, once the leader was seen in it
-    inode: int = 0  # of that folder; no other has it, also where logind gives a name again after it was restarted
+    folder: str = ""  # path of that unit's cgroup, once the leader was seen in it; a text takes a quarter of a Path
+    inode: int = 0  # of that cgroup; no other has it, also where logind gives a name again after it was restarted
     connection: str = ""  # SSH_CONNECTION: client address and port, server address and port
     audit: int = 0  # its own audit session, as it was seen first; 0: none was seen
+
+    @property
+    def cgroup(self) -> Path | None:
+        """Its cgroup, once the leader was seen in it."""
+        return Path(self.folder) if self.folder else None
 
 
 def located(handle: Handle) -> Handle:
     """The handle with its cgroup, if the leader has arrived there; logind tells of a session before it has."""
-    if handle.cgroup is not None or not handle.scope:
+    if handle.folder or not handle.scope:
         return handle
     name = procfs.cgroup(handle.session.id.pid) or ""
     inside = name.endswith(f"/{handle.scope}") and leader(handle.session) is not None
     folder = procfs.cgroup_path(name) if inside else None
-    return handle if folder is None else replace(handle, cgroup=folder, inode=procfs.inode(folder))
+    return handle if folder is None else replace(handle, folder=str(folder), inode=procfs.inode(folder))
 
 
 def left_behind(handle: Handle) -> Handle:
     """The handle when its leader has gone unseen: what logind calls by its name may be another session by now."""
     if handle.cgroup is None or procfs.inode(handle.cgroup) == handle.inode:
         return handle
-    return replace(handle, session=replace(handle.session, logind=""), scope="", cgroup=None)
+    return replace(handle, session=replace(handle.session, logind=""), scope="", folder="")
 
 
 def connected(handle: Handle, links: Links) -> Handle:

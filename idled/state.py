@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from sys import intern
 from types import UnionType
@@ -24,8 +24,10 @@ from .core.stamps import TerminalLook
 from .members import Handle
 
 _T = TypeVar("_T")
-#: Of a handle, beside its session and cgroup.
-_WHERE: Final = ("inode", "scope", "connection", "audit")
+#: Of a handle, beside its session.
+_WHERE: Final = ("scope", "folder", "inode", "connection", "audit")
+#: Texts that thousands of sessions have in common. What is equal is one object, as far as that is worth it.
+_SHARED: Final = {"boot", "user", "service", "remote"}
 
 
 class State:
@@ -54,7 +56,7 @@ class State:
         for path in sorted(self._folder.glob("*")):
             recalled = None
             try:
-                recalled = _from_json(json.loads(path.read_bytes()))
+                recalled = _from_json(json.loads(path.read_bytes(), parse_int=_numbers()))
             except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
                 yield f"{path}: not what this daemon writes ({type(error).__name__}), ignoring"
             if recalled is not None and recalled[0].session.id.boot == boot:
@@ -71,7 +73,7 @@ class State:
 
 def _to_json(memory: Memory, handle: Handle) -> str:
     where = {name: getattr(handle, name) for name in _WHERE}
-    return json.dumps(_plain(memory) | {"cgroup": handle.cgroup} | where, default=_plain)
+    return json.dumps(_plain(memory) | where, default=_plain)
 
 
 def _plain(value: Any) -> Any:
@@ -80,32 +82,30 @@ def _plain(value: Any) -> Any:
         return {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, frozenset):
         return sorted(value)
-    return value.value if isinstance(value, Enum) else str(value)  # and a path
+    assert isinstance(value, Enum)
+    return value.value
 
 
 def _from_json(data: dict[str, Any]) -> tuple[Memory, Handle]:
     opened, trace, ending = data["session"], data["trace"], data["ending"]
-    session = _made(Session, opened | {"id": _made(SessionId, opened["id"]), "groups": _texts(opened["groups"])})
+    session = _made(Session, opened | {"id": _made(SessionId, opened["id"]), "groups": _one(_texts(opened["groups"]))})
     terminals = tuple(_made(TerminalLook, terminal) for terminal in trace["terminals"])
     connection = _made(ConnectionLook, trace["connection"]) if trace["connection"] else None
     memory = Memory(
         session=session,
         trace=_made(Trace, trace | {"terminals": terminals, "connection": connection}),
-        idle=_made(Track, data["idle"]),
-        absolute=_made(Track, data["absolute"]),
+        idle=_one(_made(Track, data["idle"])),
+        absolute=_one(_made(Track, data["absolute"])),
         ending=_made(Ending, ending | {"reason": Reason(ending["reason"])}) if ending else None,
     )
     where = {name: data[name] for name in _WHERE}
-    cgroup = Path(data["cgroup"]) if data["cgroup"] else None
-    return memory, _made(Handle, where | {"session": session, "cgroup": cgroup})
+    return memory, _made(Handle, where | {"session": session})
 
 
 def _made(kind: Callable[..., _T], data: dict[str, Any]) -> _T:
-    """One of a kind whose fields are what its annotations say; TypeError where they are not.
-
-    Thousands of sessions have texts in common, like the boot, and share them.
-    """
-    made = kind(**{name: intern(value) if type(value) is str else value for name, value in dict(data).items()})
+    """One of a kind whose fields are what its annotations say; TypeError where they are not."""
+    shared = {name: intern(value) for name, value in dict(data).items() if name in _SHARED and type(value) is str}
+    made = kind(**(data | shared))
     for name, kinds in _kinds(kind).items():
         value = getattr(made, name)
         if not isinstance(value, kinds) or (type(value) is bool and bool not in kinds):
@@ -119,6 +119,18 @@ def _kinds(kind: Any) -> dict[str, tuple[type, ...]]:
         name: get_args(hint) if isinstance(hint, UnionType) else (get_origin(hint) or hint,)
         for name, hint in get_type_hints(kind).items()
     }
+
+
+@lru_cache(maxsize=1024)
+def _one(thing: _T) -> _T:
+    """Of things that are equal always the same."""
+    return thing
+
+
+def _numbers() -> Callable[[str], int]:
+    """Reads the numbers of one file; several of a session's moments are the same."""
+    known: dict[str, int] = {}
+    return lambda digits: known.setdefault(digits, int(digits))
 
 
 def _texts(data: Any) -> frozenset[str]:

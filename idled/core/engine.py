@@ -46,7 +46,7 @@ from .extension import Request, before_last_resort, refusal, room_left
 from .model import Extent, Limits, Mode, Reason, Session, SessionId
 from .policy import Policy
 from .span import Usec
-from .watch import Status, Watch, same, status
+from .watch import Status, Watch, Written, status
 from .watches import Watches
 
 #: Sessions that are looked at in one call. A look is as old as the call when it is decided on, and whoever drives the
@@ -111,7 +111,7 @@ class Engine:
 
     def _restored(self, event: Restored, now: Usec) -> None:
         watch = self._take_in(event.memory)
-        watch.written = event.memory
+        watch.written = Written.of(event.memory)
         self._set_limits(watch, now)
         if watch.memory.ending is None:
             self._watches.schedule(watch, now)
@@ -444,8 +444,9 @@ class Engine:
             at: Usec | None = timing.next_kill_at(ending, watch.limits, now)
         else:
             at = timing.next_at(watch.memory, watch.limits, self.policy.mode, watch.observed)
-        if watch.written is None or not same(watch.written, watch.memory):
-            watch.written = watch.memory
+        written = Written.of(watch.memory)
+        if watch.written is None or not watch.written.suffices(written):
+            watch.written = written
             self._do(Remember(memory=watch.memory))
         self._watches.schedule(watch, at)
 

@@ -10,6 +10,29 @@ from .model import Limits, Mode, Reason, Session
 from .span import SEC, Usec
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a restarted daemon would know of a session: not all of it again, but whether it is what is known here."""
+
+    offset: Usec | None
+    delivered: int | None
+    rest: int  # a hash of what else matters
+
+    @classmethod
+    def of(cls, memory: Memory) -> "Written":
+        """That this was written down."""
+        trace = memory.trace
+        alike = replace(memory, trace=replace(trace, at=0, offset=None, chatty=0, silence=0, connection=None))
+        delivered = trace.connection.delivered if trace.connection else None
+        return cls(trace.offset, delivered, hash(alike))
+
+    def suffices(self, now: "Written") -> bool:
+        """Whether it tells all that matters by now: an earlier look only tells it less sharply."""
+        if self.offset is None or now.offset is None or abs(self.offset - now.offset) > SEC:
+            return False
+        return (self.delivered, self.rest) == (now.delivered, now.rest)
+
+
 @dataclass(slots=True)
 class Watch:
     """One session under watch; `memory` is what must survive, the rest can be found again."""
@@ -22,7 +45,7 @@ class Watch:
     lacking: bool = False  # the last look showed less than one before, however often it was taken
     next_at: Usec | None = None
     survivors: tuple[str, ...] = ()
-    written: Memory | None = None  # what a restarted daemon would know
+    written: Written | None = None
 
     @property
     def session(self) -> Session:
@@ -54,23 +77,6 @@ class Status:
     due_at: Usec | None  # when the earlier of its limits ends it
     reason: Reason | None  # which one that is
     warn_at: Usec | None  # when it will be warned of that next
-
-
-def same(written: Memory, memory: Memory) -> bool:
-    """Whether what was written down still tells all that matters: an earlier look only tells it less sharply."""
-    then, now = written.trace, memory.trace
-    if then.offset is None or now.offset is None or abs(then.offset - now.offset) > SEC:
-        return False
-    alike = replace(
-        now,
-        at=then.at,
-        offset=then.offset,
-        chatty=then.chatty,
-        silence=then.silence,
-        connection=then.connection,
-    )
-    delivered = [trace.connection.delivered if trace.connection else None for trace in (then, now)]
-    return replace(memory, trace=alike) == written and delivered[0] == delivered[1]
 
 
 def _times_left(memory: Memory, limits: Limits) -> int:

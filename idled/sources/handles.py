@@ -13,7 +13,7 @@ class Handles:
 
     def __init__(self) -> None:
         self._all: dict[SessionId, Handle] = {}
-        self._inside: dict[Path, SessionId] = {}
+        self._inside: dict[str, SessionId] = {}  # by path of the cgroup
         self._arriving: set[SessionId] = set()  # those that have a scope, and were not seen in its cgroup yet
 
     def __contains__(self, session: SessionId) -> bool:
@@ -37,8 +37,8 @@ class Handles:
         id = handle.session.id
         self._all[id] = handle
         self._arriving.discard(id)
-        if handle.cgroup is not None:
-            self._inside[handle.cgroup] = id
+        if handle.folder:
+            self._inside[handle.folder] = id
         elif handle.scope:
             self._arriving.add(id)
 
@@ -46,12 +46,13 @@ class Handles:
         """Take one out."""
         handle = self._all.pop(session, None)
         self._arriving.discard(session)
-        if handle is not None and handle.cgroup is not None and self._inside.get(handle.cgroup) == session:
-            del self._inside[handle.cgroup]
+        if handle is not None and self._inside.get(handle.folder) == session:
+            del self._inside[handle.folder]
         return handle
 
     def inside(self, folders: Iterable[Path]) -> Handle | None:
         """That of the session to which one of these cgroups belongs, the first if there are several."""
         for id in list(self._arriving):
             self.get(id)
-        return next((self._all[self._inside[folder]] for folder in folders if folder in self._inside), None)
+        paths = map(str, folders)
+        return next((self._all[self._inside[path]] for path in paths if path in self._inside), None)

@@ -24,6 +24,7 @@ from ..slices import in_slices
 from ..words import clean
 from . import mosh
 from .handles import Handles
+from .leaders import Leaders
 from .sighting import Sighting
 
 #: NSS may ask a server; a session is not kept waiting for it longer, and is asked for again at the next scan.
@@ -42,10 +43,9 @@ class Registry:
 
     def __init__(self, opened: Callable[[Session, Sighting | None], None], closed: Callable[[SessionId], None]) -> None:
         self._opened = opened
-        self._closed = closed
         self._handles = Handles()
         self._links = Links()
-        self._pidfds: dict[SessionId, int] = {}
+        self._leaders = Leaders(closed)
         self._nss = ThreadPoolExecutor(max_workers=4, thread_name_prefix="nss")
         self.wants_groups = False
         self._groupless: set[SessionId] = set()
@@ -64,7 +64,7 @@ class Registry:
             known = self._handles.known(id)  # as another source may have made it meanwhile
             handle = handle if known is None else _merge(known, sighting, id, groups=handle.session.groups)
         if known is None:
-            if not self._watch(id):
+            if not self._leaders.watch(id):
                 return self._pass_on(handle)
             handle = audited(connected(handle, self._links))
         self._handles.put(handle)
@@ -85,7 +85,7 @@ class Registry:
 
     def adopt(self, handle: Handle) -> bool:
         """Take a session over from the daemon before this one; False when its leader is gone."""
-        alive = self._watch(handle.session.id)
+        alive = self._leaders.watch(handle.session.id)
         if self.wants_groups and not handle.session.groups:
             self._groupless.add(handle.session.id)
         self._handles.put(handle if alive else left_behind(handle))
@@ -94,7 +94,7 @@ class Registry:
     def drop(self, session: SessionId) -> None:
         """It is over, unless somebody stays in it by mosh."""
         handle = self._handles.pop(session)
-        self._unwatch(session)
+        self._leaders.unwatch(session)
         if handle is not None:
             self._pass_on(handle)
         self._groupless.discard(session)
@@ -165,6 +165,7 @@ class Registry:
             handle = self._handles.known(id)  # as it is by now
             if handle is not None and (again := connected(handle, self._links)) is not handle:
                 self._handles.put(again)
+        self._links.forget()
 
     async def groups_of(self, user: str) -> frozenset[str] | None:
         """All groups of a user by NSS; None when there is no such user, or NSS does not answer in time."""
@@ -182,7 +183,7 @@ class Registry:
     def _pass_on(self, handle: Handle) -> Session | None:
         """Go on with the session that follows one whose leader is gone, if there is one."""
         while (heir := mosh.heir(handle)) is not None:
-            if self._watch(heir.session.id):
+            if self._leaders.watch(heir.session.id):
                 self._handles.put(heir)
                 if handle.session.id in self._groupless:
                     self._groupless.add(heir.session.id)
@@ -190,54 +191,36 @@ class Registry:
                 return heir.session
         return None
 
-    def _watch(self, id: SessionId) -> bool:
-        pidfd = procfs.open_process(id.pid, id.start)
-        if pidfd is None:
-            return False
-        self._pidfds[id] = pidfd
-        asyncio.get_running_loop().add_reader(pidfd, self._leader_gone, id)
-        return True
-
-    def _unwatch(self, id: SessionId) -> None:
-        pidfd = self._pidfds.pop(id, None)
-        if pidfd is not None:
-            asyncio.get_running_loop().remove_reader(pidfd)
-            os.close(pidfd)
-
-    def _leader_gone(self, id: SessionId) -> None:
-        self._unwatch(id)
-        self._closed(id)
-
 
 def _merge(known: Handle | None, new: Sighting, id: SessionId, *, groups: frozenset[str] = frozenset()) -> Handle:
     """What is known of a session with what a source adds; of two moments of opening the earlier is the true one."""
     if known is None:
         opened_at = id.start * procfs.TICK if new.opened_at is None else new.opened_at
-        session = Session(id=id, user=_text(new.user), uid=new.uid, opened_at=opened_at)
+        session = Session(id=id, user=_shared(new.user), uid=new.uid, opened_at=opened_at)
         known = Handle(session=session)
     session = known.session
     session = replace(
         session,
         opened_at=min(session.opened_at, new.opened_at or session.opened_at),
-        service=session.service or _text(new.service),
-        tty=session.tty or _text(new.tty),
-        remote=session.remote or _text(new.remote),
-        logind=session.logind or _text(new.logind),
+        service=session.service or _shared(new.service),
+        tty=session.tty or clean(new.tty),
+        remote=session.remote or _shared(new.remote),
+        logind=session.logind or clean(new.logind),
         last_resort=new.last_resort if session.last_resort is None else session.last_resort,
         groups=groups or session.groups,
     )
     return Handle(
         session=session,
-        scope=known.scope or _text(new.scope),
-        cgroup=known.cgroup,
+        scope=known.scope or clean(new.scope),
+        folder=known.folder,
         inode=known.inode,
         connection=known.connection or new.connection,
         audit=known.audit,
     )
 
 
-def _text(text: str) -> str:
-    """Safe to show; thousands of sessions have texts in common, and share them."""
+def _shared(text: str) -> str:
+    """Safe to show; thousands of sessions have such texts in common, and share them."""
     return intern(clean(text))
 
 

@@ -200,6 +200,8 @@ class Measures:
         self._until(typed_at + (DUE - 1) * SEC)
         self._note("warned cpu", size, (self._unit.cpu() - before) / (time.monotonic() - since))
         deadline = time.monotonic() + PATIENCE
+        while self._gone() < size and time.monotonic() < deadline:
+            time.sleep(1)
         while len(gone := self._ended_since(began)) < size and time.monotonic() < deadline:
             time.sleep(1)
         late = [(closed - typed) / SEC - DUE for typed, closed in self._crowd.seen() if closed is not None]
@@ -207,15 +209,16 @@ class Measures:
         self._note("gone", size, *gone)
         self._note("last late", size, max(late))
         self._note("last gone", size, max(gone))
-        self._note("not ended", size, size - len(gone))
+        self._note("not ended", size, size - min(len(late), len(gone)))
 
     def _ended_since(self, moment: float) -> list[float]:
         """Of each session that was ended since then, how long after it was due nothing of it was left."""
-        fields = ("IDLED_LATE_USEC", "IDLED_TOOK_USEC")
+        fields = ("IDLED_EVENT", "IDLED_LATE_USEC", "IDLED_TOOK_USEC")
         words = ("--quiet", "--output=json", f"--output-fields={','.join(fields)}", f"--since=@{moment:.6f}")
-        said = self._machine.run("journalctl", *words, "IDLED_EVENT=ended", timeout=PATIENCE).stdout
+        said = self._machine.run("journalctl", *words, timeout=PATIENCE).stdout
         entries = [json.loads(line) for line in said.splitlines()]
-        return [sum(int(entry[field]) for field in fields) / SEC for entry in entries]
+        ended = [entry for entry in entries if entry.get("IDLED_EVENT") == "ended"]
+        return [sum(int(entry[field]) for field in fields[1:]) / SEC for entry in ended]
 
     @staticmethod
     def _until(moment: int) -> None:

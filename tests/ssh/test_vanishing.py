@@ -59,8 +59,8 @@ def scope_of(leader: procfs.Process) -> Iterator[Path]:
 def handle(login: Login, cgroup: Path | None) -> Handle:
     id = SessionId(procfs.boot_id(), login.leader.pid, login.leader.start)
     session = Session(id=id, user=login.user, uid=login.uid, opened_at=1, service="sshd")
-    inode = procfs.inode(cgroup) if cgroup else 0
-    return Handle(session=session, cgroup=cgroup, inode=inode, connection=login.connection)
+    folder, inode = (str(cgroup), procfs.inode(cgroup)) if cgroup else ("", 0)
+    return Handle(session=session, folder=folder, inode=inode, connection=login.connection)
 
 
 # A look

@@ -237,5 +237,5 @@ def handle_of(
 ) -> Handle:
     """A session with that leader."""
     id = SessionId(procfs.boot_id(), leader.pid, leader.start)
-    inode = procfs.inode(cgroup) if cgroup else 0
-    return Handle(session=Session(id=id, user=user, uid=uid, opened_at=1, tty=tty), cgroup=cgroup, inode=inode)
+    folder, inode = (str(cgroup), procfs.inode(cgroup)) if cgroup else ("", 0)
+    return Handle(session=Session(id=id, user=user, uid=uid, opened_at=1, tty=tty), folder=folder, inode=inode)

@@ -55,6 +55,19 @@ def test_the_first_look_is_taken_as_it_is() -> None:
     assert driver.looks == [0, 1, 1.01]
 
 
+@pytest.mark.parametrize("unclear", [{"amid": 1}, {"instead": [{"terminals": ()}]}], ids=["amid", "lacking"])
+def test_the_first_look_after_a_restart_is_put_off_as_any(unclear: dict[str, Any]) -> None:
+    driver = Driver(RULES)
+    session = driver.open(terminals=(terminal("pts/0", T0),))
+    driver.until(500)
+    driver.restart(RULES)
+    for name, value in unclear.items():
+        setattr(driver.shown[session], name, value)
+    driver.looks.clear()
+    driver.until(501)
+    assert driver.looks == [500, 500.01]
+
+
 def test_what_never_rests_is_taken_as_it_is() -> None:
     driver = Driver(RULES)
     session = driver.open()

@@ -16,7 +16,9 @@ SLICE = Path("/sys/fs/cgroup/user.slice/user-1001.slice")
 
 def handle(number: int, folder: Path | None) -> Handle:
     id = SessionId("boot", 10**9 + number, 7)  # no such process
-    return Handle(session=Session(id=id, user="alice", uid=1001, opened_at=1), scope="x.scope", cgroup=folder)
+    return Handle(
+        session=Session(id=id, user="alice", uid=1001, opened_at=1), scope="x.scope", folder=str(folder or "")
+    )
 
 
 def crowd(size: int) -> Handles:
@@ -55,8 +57,8 @@ def test_one_that_has_not_arrived_is_in_no_cgroup_yet() -> None:
     handles.put(coming)
     assert handles.inside((SLICE,)) is None
     assert handles.get(coming.session.id) == coming
-    handles.put(replace(coming, cgroup=SLICE))
-    assert handles.inside((SLICE,)) == replace(coming, cgroup=SLICE)
+    handles.put(replace(coming, folder=str(SLICE)))
+    assert handles.inside((SLICE,)) == replace(coming, folder=str(SLICE))
 
 
 def test_it_costs_the_same_for_any_number() -> None:

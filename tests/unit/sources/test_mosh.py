@@ -83,7 +83,7 @@ def test_a_server_elsewhere_is_none_of_the_session(scope: Path, server: Path) ->
     other.mkdir()
     with running(server, other):
         assert mosh.heir(gone()) is None
-        assert mosh.heir(gone(cgroup=scope)) is None
+        assert mosh.heir(gone(folder=str(scope))) is None
         assert mosh.server_of(NOBODY, "") is None
         assert mosh.server_of(1, SCOPE) is None
 
