@@ -115,6 +115,7 @@ def _lines(found: Found) -> dict[str, dict[int, float]]:
         "typing cpu, 15 min": "CPU an hour, typing, 15 min",
         "warned cpu": "CPU a second, all warned",
         "start": "start to enforcing",
+        "start anew": "start, nothing remembered",
         "last gone": "all due at once: gone",
         "one end cpu": "CPU to end one",
         "list wall": "idlectl list",
