@@ -129,12 +129,13 @@ class Terminal:
         deadline = time.monotonic() + timeout
         poll = select.poll()
         while data:
-            if self._hung_up.is_set() or self.closed_at is not None:
+            master = self._master  # of one that is hung up meanwhile there is none
+            if self._hung_up.is_set() or self.closed_at is not None or master < 0:
                 raise Unseen("nobody can type: the terminal is gone")
-            poll.register(self._master, select.POLLOUT)
+            poll.register(master, select.POLLOUT)
             poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
             try:
-                data = data[os.write(self._master, data) :]
+                data = data[os.write(master, data) :]
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise Unseen(f"the terminal took no more input within {timeout} s") from None

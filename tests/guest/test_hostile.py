@@ -10,6 +10,8 @@ import errno
 import re
 from contextlib import ExitStack
 
+from tests.terminal.bench import until
+
 from .attempts import FULL, SCRIPTS, STAYS_ON, WEDGED, Attempt
 from .installed import END, LATE, SEC, Installed, number
 from .machine import received_at
@@ -25,9 +27,8 @@ def test_nobody_stays_and_nobody_is_late(idled: Installed) -> None:
     for name, text in SCRIPTS.items():
         idled.machine.write(f"/tmp/{name}.py", text)
     idled.machine.sh("groupadd --force crew; gpasswd --add alice crew")
-    try_all(idled)
+    left = try_all(idled)
     assert any("killed to end it" in entry["MESSAGE"] for entry in idled.events("trouble"))
-    left = {user: idled.processes(user) for user in ("alice", "bob", "carol")}
     assert left["alice"] == left["bob"] == []
     assert left["carol"] == ["/usr/bin/sleep 1234"], "which is not of a session: see end = user"
     for entry in idled.machine.journal(idled.since):
@@ -35,8 +36,8 @@ def test_nobody_stays_and_nobody_is_late(idled: Installed) -> None:
             assert all(isinstance(value, str) and value.isprintable() for value in entry.values()), entry
 
 
-def try_all(idled: Installed) -> None:
-    """Have people try, each in a session of its own, and see that each is ended on time."""
+def try_all(idled: Installed) -> dict[str, list[str]]:
+    """Have people try, each in a session of its own, and see that each is ended on time; what is left of each user."""
     terminals, known, typed = dict[str, str](), dict[str, str](), dict[str, int]()
     with ExitStack() as stack:
         clients = {what: stack.enter_context(idled.login(attempt.user)) for what, attempt in ATTEMPTS.items()}
@@ -52,6 +53,9 @@ def try_all(idled: Installed) -> None:
         clients[FULL].stop()
         for what, attempt in ATTEMPTS.items():
             until_shown(idled, attempt, terminals[what])
+        until(lambda: not idled.sessions(), 2 * IDLE + 20)
+        # At once, since logind takes the user manager away ten seconds after the last session, and what is in it.
+        left = {user: idled.processes(user) for user in ("alice", "bob", "carol")}
         for what, moment in typed.items():
             ended = idled.event("ended", timeout=IDLE + 20, IDLED_SESSION=known[what])
             took = number(ended, "TOOK_USEC")
@@ -60,6 +64,7 @@ def try_all(idled: Installed) -> None:
             assert IDLE * SEC <= received_at(ended) - moment <= IDLE * SEC + LATE + took, what
         clients[FULL].cont()
     assert {entry["IDLED_SESSION"] for entry in idled.events("warned")} == set(known.values())
+    return left
 
 
 #: $1 the user, $2 the terminal, $3 what is to be so.

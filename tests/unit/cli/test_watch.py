@@ -217,19 +217,35 @@ def test_the_rest_of_what_was_pasted_does_not_answer_the_question(daemon: Watche
     assert [asked for asked in daemon.asked if asked[0] == "End"] == [("End", {"session": "7-70", "reason": "lunch"})]
 
 
+PASTED = ("j", "e", *"yyyyyy", "\r", *"yyyyyy", "\r")
+
+
+def pasted(terminal: Terminal, pause: float) -> bool:
+    """Whether it came like what is pasted; on a machine that is too busy it comes like what is typed."""
+    began = time.monotonic()
+    for piece in PASTED:
+        terminal.type(piece)
+        time.sleep(pause)
+    return time.monotonic() - began < len(PASTED) * pause + 0.1
+
+
 @pytest.mark.parametrize("pause", [0.0, 0.002, 0.01])
 def test_nor_does_what_was_pasted_in_pieces(daemon: Watched, pause: float) -> None:
-    with daemon.watched() as terminal:
-        for piece in ("j", "e", *"yyyyyy", "\r", *"yyyyyy", "\r"):
-            terminal.type(piece)
-            time.sleep(pause)
-        terminal.expect("End session 12 of alice from 192.168.1.20")
-        time.sleep(0.6)  # who reads it first
-        terminal.type("q")
-        terminal.expect("Nothing was done")
-        terminal.type("q")
-        terminal.wait_closed(5)
-    assert [asked for asked in daemon.asked if asked[0] == "End"] == []
+    for _ in range(20):
+        daemon.listeners = 0
+        daemon.asked.clear()
+        with daemon.watched() as terminal:
+            if not pasted(terminal, pause):
+                continue
+            terminal.expect("End session 12 of alice from 192.168.1.20")
+            time.sleep(0.6)  # who reads it first
+            terminal.type("q")
+            terminal.expect("Nothing was done")
+            terminal.type("q")
+            terminal.wait_closed(5)
+        assert [asked for asked in daemon.asked if asked[0] == "End"] == []
+        return
+    pytest.fail("this machine is too busy to paste on")
 
 
 def test_what_was_typed_before_the_password_is_asked_for_is_no_part_of_it(daemon: Watched) -> None:
