@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from .changes import Mutant, mutants
-from .trial import at_import, within
+from .trial import at_import, patience, within
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 EXPLAINED: Final = Path("docs/mutants.md")
@@ -41,9 +41,10 @@ def _files(path: Path) -> Iterator[Path]:
 
 def _unnoticed(changes: dict[Path, list[Mutant]]) -> Iterator[Mutant]:
     # What is changed before pytest imports it comes first, while nothing of it is imported here.
+    limits = {folder: patience([str(folder)]) for folder in set(map(_folder, changes))}
     for file, all_of_it in changes.items():
-        tests = list(_tests(file))
-        yield from _shown(mutant for mutant in all_of_it if not mutant.lines and not at_import(tests, mutant))
+        tests, limit = list(_tests(file)), limits[_folder(file)]
+        yield from _shown(mutant for mutant in all_of_it if not mutant.lines and not at_import(tests, mutant, limit))
     for folder, those in groupby(changes, _folder):
         files = list(those)
         inner = [mutant for file in files for mutant in changes[file] if mutant.lines]
@@ -68,7 +69,8 @@ def _tests(file: Path) -> Iterator[str]:
 
 def _is_explained(mutant: Mutant) -> bool:
     _, _, section = EXPLAINED.read_text().partition(f"\n## {mutant.file}\n")
-    return f"- {mutant}:" in section.partition("\n## ")[0]
+    section = section.partition("\n## ")[0]
+    return f"- {mutant}:" in section or f"- `{mutant.where}`, any change:" in section
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from .changes import Mutant
 _NOTICED, _UNNOTICED, _BROKEN = range(3)
 #: A change that has the program use more CPU, and five times more than the tests did without it, is noticed, too.
 _PATIENCE = 10.0
+_FOR_EVER = 3600.0
 _OPTIONS = (
     *("-q", "--exitfirst", "--capture=no", "--timeout=60", "-p", "no:cacheprovider", "--hypothesis-profile=mutants"),
     *("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"),  # hypothesis, here
@@ -125,7 +126,25 @@ def within(tests: Sequence[str], files: Sequence[Path], mutants: Sequence[Mutant
     return plugin.unnoticed
 
 
-def at_import(tests: Sequence[str], mutant: Mutant) -> bool:
+def patience(tests: Sequence[str]) -> float:
+    """Seconds of CPU that the tests may use to notice a change at the import, by what they use without any."""
+    before = _cpu_of_children()
+    if is_noticed(lambda: _outcome(tests), _FOR_EVER):
+        raise RuntimeError("the tests fail, or cannot be run, without any change")
+    return _PATIENCE + 5 * (_cpu_of_children() - before)
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _outcome(tests: Sequence[str]) -> int:
+    code = pytest.main([*_OPTIONS, *tests])
+    return {0: _UNNOTICED, 1: _NOTICED, 2: _NOTICED}.get(code, _BROKEN)
+
+
+def at_import(tests: Sequence[str], mutant: Mutant, limit: float) -> bool:
     """Whether a test notices a change of what runs when a module is imported."""
 
     class Changed(SourceFileLoader):
@@ -141,10 +160,9 @@ def at_import(tests: Sequence[str], mutant: Mutant) -> bool:
 
     def attempt() -> int:
         sys.meta_path.insert(0, Finder)
-        code = pytest.main([*_OPTIONS, *tests])
-        return {0: _UNNOTICED, 1: _NOTICED, 2: _NOTICED}.get(code, _BROKEN)
+        return _outcome(tests)
 
-    return is_noticed(attempt, 10 * _PATIENCE)
+    return is_noticed(attempt, limit)
 
 
 def is_noticed(attempt: Callable[[], int], limit: float) -> bool:

@@ -139,3 +139,12 @@ def test_a_name_is_shown_without_what_a_terminal_obeys(main: Path, mode: int) ->
     except ConfigError as error:
         shown = str(error).removesuffix(error.problems[0].text).removesuffix(": ")
     assert shown == f"{folder}/?]0;x?.toml"
+
+
+def test_files_are_where_administrators_and_packages_put_them() -> None:
+    assert [str(path) for path in (files.MAIN, *files._DROP_INS)] == [
+        "/etc/idled/idled.toml",
+        "/etc/idled/conf.d",
+        "/run/idled/conf.d",
+        "/usr/lib/idled/conf.d",
+    ]

@@ -308,6 +308,7 @@ def test_rights_are_those_of_the_last_file_that_names_them() -> None:
 
 
 def test_a_right_of_nobody_known_is_suspect() -> None:
-    assert warnings('[access]\nend = ["user:no-such", "group:root"]') == [
-        'f: access.end: "no-such": no such user on this machine'
+    assert warnings('[access]\nend = ["user:no-such", "group:root"]\nview = ["group:no-such", "user:root"]') == [
+        'f: access.end: "no-such": no such user on this machine',
+        'f: access.view: "no-such": no such group on this machine',
     ]

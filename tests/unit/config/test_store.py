@@ -9,8 +9,8 @@ import pytest
 from idled.config.loader import BUILT_IN
 from idled.config.store import Store
 from idled.core.events import Kind
-from idled.core.model import Mode
-from idled.core.span import MIN
+from idled.core.model import Mode, Session, SessionId
+from idled.core.span import HOUR, MIN
 
 GOOD = 'mode = "enforce"\n[defaults]\nidle_timeout = "7min"\n'
 BROKEN = "mode = 1\nzzz = 1\n"
@@ -74,6 +74,13 @@ def test_without_a_last_good_one_the_built_in_policy_observes(main: Path, kept: 
     assert policy.mode is Mode.OBSERVE
     assert [record.kind for record in records] == [Kind.CONFIG_REJECTED, Kind.TROUBLE, Kind.CONFIG_LOADED]
     assert records[2].note == "observe mode, 0 rules, from the built-in one, which ends nobody"
+
+
+def test_the_built_in_policy_says_of_whom_it_would_end() -> None:
+    session = Session(id=SessionId("b", 7, 70), user="ann", uid=5, opened_at=3)
+    limits = BUILT_IN.limits(session, ())
+    assert (limits.idle_timeout, limits.absolute_timeout) == (15 * MIN, 12 * HOUR)
+    assert set(limits.origin.values()) == {"built-in"}
 
 
 def test_the_option_to_observe_goes_over_every_policy(main: Path) -> None:
