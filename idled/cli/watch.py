@@ -40,7 +40,8 @@ _DRAW: Final[Usec] = SEC
 _DRAW_SOONEST: Final[Usec] = SEC // 20
 #: An Escape is a key when nothing follows it for so long.
 _ESCAPE: Final[Usec] = SEC // 10
-#: What comes no later than this after something that was dropped is of the same paste; nobody reads a question sooner.
+#: What comes no later than this after a question, or something that was dropped, is of the same paste: nobody reads it
+#: sooner.
 _PASTE: Final[Usec] = SEC // 4
 #: Seconds for the rest of an answer that has begun to come.
 _REST: Final = 5.0
@@ -189,7 +190,8 @@ class _Watch:
             if call is not None:
                 self._ask(call.method, call.parameters, partial(self._done, call))
             if before is None and self._board.question is not None:
-                return  # nor does the rest of what was typed at once
+                self._dropped_at = _now()  # nor does the rest of what was typed at once, or goes on to come
+                return
 
     def _done(self, call: Call, answer: _Answer) -> None:
         self._board = board.done(self._board, call, answer)

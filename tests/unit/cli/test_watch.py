@@ -210,6 +210,7 @@ def test_the_rest_of_what_was_pasted_does_not_answer_the_question(daemon: Watche
     with daemon.watched() as terminal:
         terminal.type("jey\r")
         terminal.expect("End session 12 of alice from 192.168.1.20")
+        time.sleep(0.6)  # who reads it first
         terminal.type("y")
         terminal.expect("Reason, or nothing:")
         terminal.type("lunch\r")
@@ -253,6 +254,7 @@ def test_what_was_typed_before_the_password_is_asked_for_is_no_part_of_it(daemon
     with daemon.watched() as terminal:
         terminal.type("jx")
         terminal.expect(r"Extend session 12 .* by 1h\?")
+        time.sleep(0.6)  # who reads it first
         terminal.type("y")
         terminal.expect("Reason, or nothing:")
         terminal.type("\r")
