@@ -36,6 +36,11 @@ class Screen:
             time.sleep(0.05)
         return shown
 
+    def read(self, question: str) -> None:
+        """See a question, and take the time to read it: what comes at once is no answer."""
+        self.see(question)
+        time.sleep(0.6)
+
     def resize(self, columns: int, rows: int) -> None:
         """Give the window another size."""
         self._tmux("resize-window", "-x", str(columns), "-y", str(rows))
@@ -84,11 +89,11 @@ def test_a_session_is_ended_from_the_keyboard_and_no_other_one(idled: Installed)
         screen.press("j")
         screen.see("e end")
         screen.press("e")
-        screen.see(r"^End session \w+ of alice from 127\.0\.0\.1\?$")
+        screen.read(r"^End session \w+ of alice from 127\.0\.0\.1\?$")
         screen.press("n")
         screen.see("^Nothing was done")
         screen.press("e")
-        screen.see(r"^End session \w+ of alice")
+        screen.read(r"^End session \w+ of alice")
         screen.press("y")
         screen.see("^Reason, or nothing: _")
         screen.press("reboot at noon", "Enter")
@@ -106,7 +111,7 @@ def test_a_person_extends_the_own_session_with_the_password_which_is_not_seen(id
     with idled.login("alice"), idled.login("bob"), watching(idled, watch, 100, 24) as screen:
         assert "bob" not in screen.see("^1 session ")
         screen.press("j", "x")
-        screen.see(r"^Extend session \w+ of alice from 127\.0\.0\.1 by 10min\?$")
+        screen.read(r"^Extend session \w+ of alice from 127\.0\.0\.1 by 10min\?$")
         screen.press("y")
         screen.see("^Reason, or nothing: _")
         screen.press("Enter")
@@ -114,7 +119,7 @@ def test_a_person_extends_the_own_session_with_the_password_which_is_not_seen(id
         screen.press("wrong one", "Enter")
         assert "wrong one" not in screen.see("^Not extended: wrong password")
         screen.press("x")
-        screen.see("^Extend session")
+        screen.read("^Extend session")
         screen.press("y")
         screen.see("^Reason, or nothing: _")
         screen.press("Enter")
@@ -124,7 +129,7 @@ def test_a_person_extends_the_own_session_with_the_password_which_is_not_seen(id
         screen.see(r"^\d\d:\d\d:\d\d Extended the absolute timeout")
         assert idled.session("alice")["absoluteExtraUSec"] == 600 * SEC
         screen.press("e")
-        screen.see("^End session")
+        screen.read("^End session")
         screen.press("y")
         screen.see("^Reason, or nothing: _")
         screen.press("Enter")
@@ -156,7 +161,7 @@ def test_a_member_of_access_ends_and_extends_what_is_others_and_who_may_view_doe
             screen.see(r"^\w+ +alice +127\.0\.0\.1 ")
             for key, asked in (("e", "End"), ("x", "Extend")):
                 screen.press("j", key)
-                screen.see(rf"^{asked} session \w+ of alice")
+                screen.read(rf"^{asked} session \w+ of alice")
                 screen.press("y")
                 if key == "x":
                     screen.see("^By how much")
@@ -169,7 +174,7 @@ def test_a_member_of_access_ends_and_extends_what_is_others_and_who_may_view_doe
         with watching(idled, as_member, 100, 24) as screen:
             screen.see(r"^\w+ +alice +127\.0\.0\.1 ")
             screen.press("j", "x")
-            screen.see(r"^Extend session \w+ of alice")
+            screen.read(r"^Extend session \w+ of alice")
             screen.press("y")
             screen.see("^By how much")
             screen.press("10min", "Enter")
@@ -177,12 +182,12 @@ def test_a_member_of_access_ends_and_extends_what_is_others_and_who_may_view_doe
             screen.press("phone call", "Enter")
             screen.see("its idle timeout is now 1h 10min")
             screen.press("e")
-            screen.see(r"^End session \w+ of alice")
+            screen.read(r"^End session \w+ of alice")
             screen.press("n")
             screen.see("^Nothing was done")
             assert alice.closed_at is None
             screen.press("e")
-            screen.see(r"^End session \w+ of alice")
+            screen.read(r"^End session \w+ of alice")
             screen.press("y")
             screen.see("^Reason, or nothing: _")
             screen.press("maintenance", "Enter")
