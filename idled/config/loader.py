@@ -93,7 +93,7 @@ class _Reader:
 
     def _access(self, table: dict[str, Any]) -> None:
         self._no_others(table, _ACCESS, "access.")
-        for right in table.keys() & _ACCESS:
+        for right in (right for right in table if right in _ACCESS):  # as they stand in the file
             names = self._read(read_names, table[right], f"access.{right}")
             self.access[right] = names or ()
             for name in names or ():
