@@ -10,7 +10,8 @@
 3. The stamp is of the wall clock, which can be stepped. A stamp that moved between two looks was moved between
    them, whatever its value; the value only says where in between, under the offset (wall minus boot time) of one of
    the two looks. If it fits under neither, the latest possible moment is taken: that of the second look.
-4. An old stamp seen for the first time, old under both offsets, says nothing but that there was no input since.
+4. An old stamp seen for the first time, old under both offsets, says nothing but that there was no input since. Before
+   the first look, the opening of the session stands in its place, where its offset is known.
 5. The kernel's own updates leave ctime alone; utimensat(2), chmod(2) and chown(2) move it. A stamp whose ctime moved
    too is *doubtful*: forged, or overwritten, or the trace of somebody who typed ``mesg n``. Input is then possible
    until the later of the two, but not certain. A stamp in the future is no better than its ctime. What came doubtful

@@ -15,7 +15,8 @@ from .machine import Machine
 
 DROP_INS = "/run/systemd/system/idled.service.d"
 STEPS = "/run/wall-steps"
-BLOCK = 8 * 10**9  # nanoseconds
+#: Nanoseconds: of the kernel's blocks, and in which a step is surely written down.
+BLOCK, WRITTEN = 8 * 10**9, 2 * 10**9
 
 #: Each line of a file is a moment of the machine's wall clock, and by how much the daemon's was set then. What the
 #: kernel stamps from then on is later by so much; what it has stamped stays. No timerfd tells of it.
@@ -71,11 +72,12 @@ def settable_wall(machine: Machine) -> Iterator[None]:
 
 
 def step_wall(machine: Machine, by: int) -> None:
-    """Set it on by so many microseconds, back where they are fewer than none, and wait for that: up to eight seconds.
+    """Set it on by so many microseconds, back where they are fewer than none, and wait for that: up to ten seconds.
 
     It is set when the machine's own clock begins a block of eight seconds. Within a block the kernel stamps no terminal
     twice: the keys after a step would leave no stamp there, as they would by a clock that was really set.
     """
-    at = (time.time_ns() // BLOCK + 1) * BLOCK
+    at = ((time.time_ns() + WRITTEN) // BLOCK + 1) * BLOCK
     machine.sh(f'echo "$1 $2" >>{STEPS}', str(at // 1000), str(by))
-    time.sleep((at - time.time_ns()) / 1e9)
+    assert (left := at - time.time_ns()) > 0, "it was written too late, and what was stamped since would move"
+    time.sleep(left / 1e9)

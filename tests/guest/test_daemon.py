@@ -161,7 +161,7 @@ def test_a_kill_on_the_way_loses_nothing_where_there_is_no_logind(idled: Install
         idled.event("ended", 20, IDLED_USER="alice")
         assert idled.processes("alice") == []
     finally:
-        machine.sh("pkill -x sleep; systemctl unmask systemd-logind dbus.socket dbus", check=False)
+        machine.sh("pkill -KILL -u alice; systemctl unmask systemd-logind dbus.socket dbus", check=False)
         machine.sh("systemctl start dbus.socket dbus systemd-logind")
 
 

@@ -40,8 +40,6 @@ MEMORIES = whole(
     absolute=whole(Track),
     ending=whole(Ending) | st.none(),
 )
-TEXTS = st.text(max_size=8)
-
 MEMORY = Memory.of_new(Session(id=SessionId(BOOT, 7, 70), user="u", uid=5, opened_at=3))
 HANDLE = Handle(session=MEMORY.session)
 
