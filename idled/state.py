@@ -6,6 +6,7 @@ no disk is waited for, and a reboot forgets, as it should. A file that cannot be
 dropped and said; the session is then found again as any other.
 """
 
+import errno
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -24,6 +25,8 @@ from .core.stamps import TerminalLook
 from .members import Handle
 
 _T = TypeVar("_T")
+#: Says nothing about the file: who reads it again will have it.
+_SHORTAGE: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 #: Of a handle, beside its session.
 _WHERE: Final = ("scope", "folder", "inode", "connection", "audit")
 #: Texts that thousands of sessions have in common. What is equal is one object, as far as that is worth it.
@@ -50,14 +53,20 @@ class State:
             self._path(session).unlink()
 
     def recall(self, boot: str) -> Iterator[tuple[Memory, Handle] | str]:
-        """All sessions of this boot; for what could not be used, why."""
-        for left_over in self._folder.glob("*.new"):  # of a kill between write and rename
-            left_over.unlink(missing_ok=True)
-        for path in sorted(self._folder.glob("*")):
+        """All sessions of this boot; for what could not be used, why.
+
+        Raises OSError where descriptors or memory are short: nothing is forgotten for that.
+        """
+        for path in sorted(self._folder.iterdir()):
+            if path.suffix == ".new":  # of a kill between write and rename
+                path.unlink(missing_ok=True)
+                continue
             recalled = None
             try:
                 recalled = _from_json(json.loads(path.read_bytes(), parse_int=_numbers()))
             except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+                if isinstance(error, OSError) and error.errno in _SHORTAGE:
+                    raise
                 yield f"{path}: not what this daemon writes ({type(error).__name__}), ignoring"
             if recalled is not None and recalled[0].session.id.boot == boot:
                 yield recalled

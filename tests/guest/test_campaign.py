@@ -161,6 +161,8 @@ def test_nobody_is_lost_and_nobody_is_spared_whatever_happens(settable: Installe
     print(f"{len(visits)} visits, late by {lates[0] / SEC:.2f} to {lates[-1] / SEC:.2f} s")
     assert campaign.trouble + [person.trouble for person in people if person.trouble] == []
     wrong = [campaign.told(visit) for visit in visits if not in_time(visit, LIMIT, campaign.spells, metronome)]
+    if wrong:
+        print(machine.sh("journalctl --no-pager --output=short-monotonic --identifier=idled --lines=600", timeout=120))
     assert wrong == [], "\n".join(wrong)
     told = sum(is_told(visit, campaign.spells) for visit in visits)
     until(lambda: len(settable.events("ended")) >= told, 60)  # written after the client has gone, and long to read

@@ -3,6 +3,7 @@
 
 import json
 import os
+import resource
 import signal
 from dataclasses import fields, replace
 from pathlib import Path
@@ -131,6 +132,23 @@ def test_what_a_kill_left_over_is_no_second_session(state: State, folder: Path, 
     (folder / "8-80.new").write_bytes(whole if left_over == "whole" else b"")
     assert list(state.recall(BOOT)) == [(MEMORY, HANDLE)]
     assert [path.name for path in folder.iterdir()] == ["7-70.json"]
+
+
+def test_nothing_is_forgotten_for_want_of_descriptors(state: State, folder: Path) -> None:
+    state.remember(MEMORY, HANDLE)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for begun in (False, True):
+        recalled = state.recall(BOOT)
+        if begun:
+            (folder / "0.json").write_text("{}")
+            assert "not what this daemon writes" in str(next(recalled))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                next(recalled)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert list(state.recall(BOOT)) == [(MEMORY, HANDLE)]
 
 
 @pytest.mark.parametrize("at", ["write_text", "replace"])
