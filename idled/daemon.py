@@ -38,6 +38,8 @@ from .sources.registry import Registry
 from .state import State
 
 _SCAN_EVERY: Final[Usec] = 60 * SEC
+#: After somebody may have been missed: whoever just came may be on the way in still.
+_SCAN_SOON: Final[Usec] = 2 * SEC
 _SELDOM: Final[Usec] = SEC
 _EX_SOFTWARE: Final = 70
 #: Seconds for logind to tell of all sessions; after that the daemon goes on, and they are seen as they are told of.
@@ -111,7 +113,8 @@ class Daemon:
             async with asyncio.timeout(_LISTING_PATIENCE):
                 await self._hands.logind.first_listed.wait()
         await self._scan()
-        self._stay(Registrations(pam, self._reception.register, self._refuse).run())
+        registered, missed = self._reception.register, self._hands.registry.missed.set
+        self._stay(Registrations(pam, registered, self._refuse, missed).run())
         service.listen(varlink)
         self._stay(self._scan_again())
         self._stay(self._watchdog())
@@ -198,8 +201,14 @@ class Daemon:
                 await registry.see(sighting)
 
     async def _scan_again(self) -> None:
+        missed = self._hands.registry.missed
+        missed.set()  # the daemon before this one may have gone while it answered somebody
         while True:
-            await asyncio.sleep(_SCAN_EVERY / SEC)
+            with suppress(TimeoutError):
+                async with asyncio.timeout((_SCAN_EVERY - _SCAN_SOON) / SEC):
+                    await missed.wait()
+            await asyncio.sleep(_SCAN_SOON / SEC)
+            missed.clear()
             await self._scan()
             self._hands.handle(events.Scanned())
             self._stepped()

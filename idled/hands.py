@@ -22,6 +22,7 @@ from .evidence import terminals as evidence
 from .evidence.connections import Connections
 from .journal import Journal
 from .members import Handle, leader, members, outer_terminals, terminals, terminals_among
+from .shortage import is_shortage
 from .sources import mosh
 from .sources.logind import Logind
 from .sources.registry import Registry
@@ -47,7 +48,7 @@ class Hands:
         self._state_failed = False  # and that was said
         self._ends: dict[SessionId, end.End] = {}
         self.registry = Registry(self._opened, self._closed)
-        self.logind = Logind(self.registry.see, self._trouble)
+        self.logind = Logind(self.registry.see, self._trouble, self.registry.missed.set)
 
     def fileno(self) -> int:
         """Readable when `wake` is to be called."""
@@ -190,6 +191,8 @@ class Hands:
         try:
             self._state.remember(action.memory, handle)
         except OSError as error:  # a full /run must not keep anybody from being ended
+            if is_shortage(error):
+                raise  # before anything is done that the next daemon would not know of
             self._state_trouble(error)
         else:
             self._state_failed = False

@@ -18,6 +18,7 @@ from .census import Census
 from .core.model import Extent, Session
 from .links import Links
 from .procfs import Process
+from .shortage import tolerant
 
 _BY_AUDIT_SESSION: Final = Census(procfs.audit_session)
 _BY_UID: Final = Census(procfs.real_uid)
@@ -165,11 +166,10 @@ def device_of(tty: str) -> int:
     """Device number of a terminal named without /dev/; 0 when there is none of that name."""
     if not tty or ".." in tty.split("/"):
         return 0
-    try:
+    with tolerant:
         found = os.stat(f"/dev/{tty}", follow_symlinks=False)
-    except OSError:
-        return 0
-    return found.st_rdev if found.st_mode & 0o170000 == 0o020000 else 0
+        return found.st_rdev if found.st_mode & 0o170000 == 0o020000 else 0
+    return 0
 
 
 def terminal_name(device: int) -> str | None:
@@ -177,11 +177,10 @@ def terminal_name(device: int) -> str | None:
     major, minor = os.major(device), os.minor(device)
     if 136 <= major <= 143:
         return f"pts/{(major - 136 << 20) + minor}"
-    try:
+    with tolerant:
         lines = Path(f"/sys/dev/char/{major}:{minor}/uevent").read_text().splitlines()
-    except OSError:
-        return None
-    return next((line[8:] for line in lines if line.startswith("DEVNAME=")), None)
+        return next((line[8:] for line in lines if line.startswith("DEVNAME=")), None)
+    return None
 
 
 def outer_terminals(handle: Handle) -> set[int]:

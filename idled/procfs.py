@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Reading /proc and the cgroup tree. Races with the kernel are mapped here and nowhere else: what is gone is None.
 
+What cannot be read for want of descriptors or memory raises OSError (see ``shortage``).
+
 psutil knows neither the session's terminal group nor the audit session nor cgroups and costs six times as much a
 process, so the few fields that matter are read here.
 """
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from .core.span import SEC, Usec
+from .shortage import is_shortage, tolerant
 
 #: Microseconds in a clock tick, the unit of a process's start.
 TICK: Final[Usec] = SEC // os.sysconf("SC_CLK_TCK")
@@ -210,10 +213,9 @@ def io(pid: int) -> Io | None:
 
 def executable(pid: int) -> str | None:
     """The path of the file it runs, by the kernel's link; None also for kernel threads."""
-    try:
+    with tolerant:
         return os.readlink(f"/proc/{pid}/exe")
-    except OSError:
-        return None
+    return None
 
 
 def program(pid: int) -> str | None:
@@ -233,10 +235,10 @@ def program(pid: int) -> str | None:
 
 
 def _status(path: str) -> os.stat_result | None:
-    try:
+    """Of what may lie on a file server of the user's, who answers with any error he likes: none is believed."""
+    with suppress(OSError):
         return os.stat(path)
-    except OSError:
-        return None
+    return None
 
 
 def _same(one: os.stat_result | None, other: os.stat_result | None) -> bool:
@@ -251,7 +253,7 @@ def title(pid: int) -> str:
 def ptys_held(pid: int) -> set[int]:
     """Device numbers of the pseudo-terminals whose master side the process holds."""
     found = set()
-    with suppress(OSError):
+    with tolerant:
         for name, link in _descriptors(pid).items():
             for line in _lines(f"/proc/{pid}/fdinfo/{name}") if link.endswith("ptmx") else ():
                 if line.startswith(b"tty-index:"):
@@ -263,7 +265,7 @@ def ptys_held(pid: int) -> set[int]:
 def sockets_held(pid: int) -> set[int]:
     """Inodes of the sockets that a process holds; none also where that may not be seen."""
     found = set()
-    with suppress(OSError):
+    with tolerant:
         for link in _descriptors(pid).values():
             if link.startswith("socket:["):
                 found.add(int(link[len("socket:[") : -1]))
@@ -354,7 +356,7 @@ def cgroup(pid: int) -> str | None:
     None also where it is too long to be told (ENAMETOOLONG, where the kernel does not cut it off): users may nest the
     cgroups below their user manager as deep as they like.
     """
-    with suppress(OSError):
+    with tolerant:
         for line in _lines(f"/proc/{pid}/cgroup"):
             if line.startswith(b"0::"):
                 return os.fsdecode(line[3:])
@@ -372,10 +374,9 @@ def cgroup_path(name: str) -> Path | None:
 
 def inode(folder: Path) -> int:
     """What tells a cgroup from all others, later ones too; 0 where there is none."""
-    try:
+    with tolerant:
         return folder.stat().st_ino
-    except OSError:
-        return 0
+    return 0
 
 
 def cgroup_members(folder: Path, *, but: str = "") -> Iterator[Process]:
@@ -387,20 +388,19 @@ def cgroup_members(folder: Path, *, but: str = "") -> Iterator[Process]:
     folders, left_out = [str(folder)], f"{folder}/{but}"
     while folders:
         path, pids = folders.pop(), b""
-        with suppress(OSError):
+        with tolerant:
             pids = _read(f"{path}/cgroup.procs") or b""
         yield from filter(None, map(process, map(int, pids.split())))
-        with suppress(OSError), os.scandir(path) as entries:
+        with tolerant, os.scandir(path) as entries:
             below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
             folders += [path for path in below if path != left_out]
 
 
 def cgroup_populated(folder: Path) -> bool:
     """Whether any process that has not ended is in it or below it; one look, however many there are."""
-    try:
+    with tolerant:  # ENODEV: removed between open and read
         return b"populated 1" in (_read(f"{folder}/cgroup.events") or b"")
-    except OSError:  # ENODEV: removed between open and read
-        return False
+    return False
 
 
 def cgroup_kill(folder: Path) -> bool:
@@ -413,6 +413,8 @@ def cgroup_kill(folder: Path) -> bool:
             os.close(fd)
     except _GONE:
         return not folder.exists()
-    except OSError:
+    except OSError as error:
+        if is_shortage(error):
+            raise
         return False
     return True

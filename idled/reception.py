@@ -49,6 +49,7 @@ class Reception:
         uid = await registry.uid_of(registration.user)
         if uid is None:
             self._refuse(f"PAM packet: no user {registration.user}")
+            registry.missed.set()
             return
         sighting = Sighting(
             pid=registration.pid,

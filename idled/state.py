@@ -6,7 +6,6 @@ no disk is waited for, and a reboot forgets, as it should. A file that cannot be
 dropped and said; the session is then found again as any other.
 """
 
-import errno
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,10 +22,9 @@ from .core.events import Ending, Memory, Track
 from .core.model import Reason, Session, SessionId
 from .core.stamps import TerminalLook
 from .members import Handle
+from .shortage import is_shortage
 
 _T = TypeVar("_T")
-#: Says nothing about the file: who reads it again will have it.
-_SHORTAGE: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 #: Of a handle, beside its session.
 _WHERE: Final = ("scope", "folder", "inode", "connection", "audit")
 #: Texts that thousands of sessions have in common. What is equal is one object, as far as that is worth it.
@@ -65,7 +63,7 @@ class State:
             try:
                 recalled = _from_json(json.loads(path.read_bytes(), parse_int=_numbers()))
             except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-                if isinstance(error, OSError) and error.errno in _SHORTAGE:
+                if is_shortage(error):
                     raise
                 yield f"{path}: not what this daemon writes ({type(error).__name__}), ignoring"
             if recalled is not None and recalled[0].session.id.boot == boot:

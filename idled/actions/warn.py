@@ -9,6 +9,8 @@ import os
 import stat
 from collections.abc import Mapping
 
+from ..shortage import tolerant
+
 
 def write_line(terminals: Mapping[int, str], uid: int, text: str) -> list[str]:
     """Write a line on each terminal (name by device number) that is the user's; those that did not take it."""
@@ -17,15 +19,12 @@ def write_line(terminals: Mapping[int, str], uid: int, text: str) -> list[str]:
 
 
 def _write(device: int, name: str, uid: int, data: bytes) -> bool:
-    try:
+    with tolerant:  # EAGAIN: stopped or full; EIO: hung up
         fd = os.open(f"/dev/{name}", os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        status = os.fstat(fd)
-        mine = stat.S_ISCHR(status.st_mode) and status.st_rdev == device and status.st_uid == uid
-        return mine and os.write(fd, data) == len(data)
-    except OSError:  # EAGAIN: stopped or full; EIO: hung up
-        return False
-    finally:
-        os.close(fd)
+        try:
+            status = os.fstat(fd)
+            mine = stat.S_ISCHR(status.st_mode) and status.st_rdev == device and status.st_uid == uid
+            return mine and os.write(fd, data) == len(data)
+        finally:
+            os.close(fd)
+    return False

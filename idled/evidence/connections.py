@@ -23,6 +23,7 @@ from .. import procfs
 from ..clock import now
 from ..core.activity import ConnectionLook, most
 from ..core.span import MSEC, Usec
+from ..shortage import tolerant
 
 _NETLINK_SOCK_DIAG: Final = 4
 _SOCK_DIAG_BY_FAMILY: Final = 20
@@ -88,11 +89,10 @@ class Connections:
         pair = parse(connection)
         if pair is None:
             return None
-        try:
+        with tolerant, suppress(struct.error, IndexError):
             sshd = None if leader is None else user_side(leader, uid, counted)
             return self._look(pair, sshd, None if leader is None or leader.pid == sshd else leader.pid)
-        except (OSError, struct.error, IndexError):
-            return None
+        return None
 
     def _look(self, pair: Tuple4, sshd: int | None, leader: int | None) -> ConnectionLook | None:
         """All is tried again until nothing moved meanwhile.

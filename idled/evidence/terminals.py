@@ -14,6 +14,7 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from ..core.stamps import TerminalLook
+from ..shortage import tolerant
 
 
 def look(terminals: dict[int, str], uid: int, outer: Collection[int] = ()) -> tuple[TerminalLook, ...]:
@@ -29,11 +30,10 @@ def look(terminals: dict[int, str], uid: int, outer: Collection[int] = ()) -> tu
 
 
 def _look_at(device: int, name: str, uid: int, *, inner: bool) -> TerminalLook | None:
-    try:
+    status = None
+    with tolerant:
         status = os.stat(f"/dev/{name}", follow_symlinks=False)
-    except OSError:
-        return None
-    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != device or status.st_uid != uid:
+    if status is None or not stat.S_ISCHR(status.st_mode) or status.st_rdev != device or status.st_uid != uid:
         return None
     queued, canonical = _input(name, device)
     return TerminalLook(
@@ -53,7 +53,7 @@ def _input(name: str, device: int) -> tuple[int, bool]:
 
     Where that cannot be told: none, and no.
     """
-    with suppress(OSError, termios.error):
+    with tolerant, suppress(termios.error):
         fd = os.open(f"/dev/{name}", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             if os.fstat(fd).st_rdev == device:

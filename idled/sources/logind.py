@@ -54,11 +54,14 @@ _FAILURES: Final = (
 
 
 class Logind:
-    """The source, and the one who lets logind forget a session."""
+    """The source, and the one who lets logind forget a session. `missed` is called where a new one cannot be seen."""
 
-    def __init__(self, see: Callable[[Sighting], Awaitable[object]], trouble: Callable[[str], None]) -> None:
+    def __init__(
+        self, see: Callable[[Sighting], Awaitable[object]], trouble: Callable[[str], None], missed: Callable[[], None]
+    ) -> None:
         self._see = see
         self._trouble = trouble
+        self._missed = missed
         self._bus: DBusConnection | None = None
         self._serials = count(1)
         self._replies: dict[int, asyncio.Future[Message]] = {}
@@ -200,7 +203,8 @@ class Logind:
         try:
             await self._session(path, found=False)
         except _FAILURES as error:
-            self._trouble(f"logind: {_said(error)}; the new session {path} is looked for again at the next scan")
+            self._trouble(f"logind: {_said(error)}; the new session {path} is looked for again soon")
+            self._missed()
 
     async def _session(self, path: str, *, found: bool) -> None:
         address = DBusAddress(path, _NAME, "org.freedesktop.DBus.Properties")

@@ -87,17 +87,22 @@ def parse(packet: bytes, peer_pid: int, peer_uid: int) -> Registration:
 
 
 class Registrations:
-    """The listening end. `register` answers each good packet; `refuse` is told of each bad one."""
+    """The listening end. `register` answers each good packet; `refuse` is told of each bad one.
+
+    `missed` is called where somebody may have come and gone on unknown, for no fault of the packet.
+    """
 
     def __init__(
         self,
         listener: socket.socket,
         register: Callable[[Registration], Awaitable[Answer]],
         refuse: Callable[[str], None],
+        missed: Callable[[], None],
     ) -> None:
         self._listener = listener
         self._register = register
         self._refuse = refuse
+        self._missed = missed
         self._peers: set[asyncio.Task[None]] = set()
         listener.setblocking(False)
 
@@ -117,6 +122,7 @@ class Registrations:
                 peer = await self._accept()
             except OSError as error:  # out of descriptors, or the peer left already
                 self._refuse(f"PAM socket: {error}")
+                self._missed()
                 await asyncio.sleep(0.1)
                 continue
             pid, uid, _ = struct.unpack("iII", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
@@ -138,6 +144,7 @@ class Registrations:
         """What nobody foresaw costs this peer the connection, and others nothing, as in the control service."""
         self._peers.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
+            self._missed()
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "the registration", "exception": error, "peer": who}
             )
@@ -151,6 +158,7 @@ class Registrations:
                 self._refuse(f"PAM packet: {error}")
             except (OSError, TimeoutError) as error:
                 self._refuse(f"PAM packet: {str(error) or 'none came'}")
+                self._missed()
 
     async def _answer(self, peer: socket.socket, pid: int, uid: int) -> None:
         peer.setblocking(False)

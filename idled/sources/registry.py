@@ -48,6 +48,8 @@ class Registry:
         self._leaders = Leaders(closed)
         self._nss = ThreadPoolExecutor(max_workers=4, thread_name_prefix="nss")
         self.wants_groups = False
+        #: Set where somebody may have come who was not taken in; whoever sees it looks at all there are, and clears it.
+        self.missed = asyncio.Event()
         self._groupless: set[SessionId] = set()
 
     def get(self, session: SessionId) -> Handle | None:

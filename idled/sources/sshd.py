@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from .. import clock, procfs
 from ..core.span import Usec
+from ..shortage import tolerant
 from .sighting import Sighting
 
 _NAMES: Final = {"sshd", "sshd-session"}
@@ -50,10 +51,9 @@ def _is_sshd_of_root(pid: int) -> bool:
     executable = procfs.executable(pid)
     if executable is None or Path(executable).name not in _NAMES or procfs.real_uid(pid) != 0:
         return False
-    try:
+    with tolerant:
         return os.stat(f"/proc/{pid}/exe").st_uid == 0
-    except OSError:
-        return False
+    return False
 
 
 def sighting(candidate: Candidate, uid: int) -> Sighting | None:

@@ -7,7 +7,8 @@ Real sessions, processes and cgroups; each thing that a look, a scan, a sighting
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +33,7 @@ from tests.unit.core.driver import policy
 from tests.unit.front_office import FrontOffice
 
 from .server import Login, Server, sightings
-from .vanishing import FAULTS, REFUSALS, each
+from .vanishing import FAULTS, REFUSALS, SHORTAGE, each
 
 IDLE = 15 * MIN
 BOUNDS = ("active", "signs", "hidden", "bytes", "traffic", "inner")
@@ -199,6 +200,51 @@ def test_a_sighting(server: Server, user: str, fault: str, monkeypatch: pytest.M
                 registry._nss.shutdown()
 
         asyncio.run(seen_twice())
+
+
+# Where descriptors are short
+
+
+#: Of what a process runs. That may lie on a file server of the user's, who says with it what he likes.
+OF_THE_USERS = re.compile(r"stat /proc/\d+/(exe|ns/mnt)$")
+
+
+def never_answers(read: Callable[[], object]) -> int:
+    """Whatever of it cannot be read for want of descriptors, it says so; how many things those are."""
+    found = 0
+    for vanishing in each(SHORTAGE):
+        try:
+            with vanishing:
+                read()
+        except OSError as error:
+            assert error is SHORTAGE
+            found += 1
+            continue
+        assert not vanishing.hit or OF_THE_USERS.match(vanishing.hit), vanishing.hit
+    return found
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "console"])
+def test_a_look_says_that_descriptors_are_short(watched: dict[str, Watched], kind: str) -> None:
+    assert never_answers(watched[kind].look) > 5
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_scan_says_that_descriptors_are_short(
+    server: Server, user: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(procfs, "cgroup_root", lambda: server._cgroup.path)
+    with opened(server, user, way):
+        until(lambda: sightings(logind=True))
+        assert never_answers(lambda: sightings(logind=True)) > 5
+
+
+@pytest.mark.parametrize("extent", [Extent.SESSION, Extent.CONNECTION])
+@pytest.mark.parametrize("has_cgroup", [True, False])
+def test_an_end_says_that_descriptors_are_short(extent: Extent, has_cgroup: bool) -> None:
+    with Cgroup() as cgroup, Child(python(FAKE_SSHD, ATTACHED_AND_DETACHED), cgroup=cgroup.path) as leader:
+        ending = End(handle_of(leader.process, cgroup=cgroup.path if has_cgroup else None), extent)
+        assert never_answers(ending.gone) >= 1
 
 
 # An end

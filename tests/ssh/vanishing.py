@@ -20,7 +20,9 @@ FAULTS: Final = {
     "empty": None,
 }
 #: What has not gone, and yet cannot be read.
-REFUSALS: Final = {name: OSError(getattr(errno, name), "made up") for name in ("EMFILE", "EACCES", "EIO")}
+REFUSALS: Final = {name: OSError(getattr(errno, name), "made up") for name in ("EACCES", "EIO")}
+#: What says nothing of what is read.
+SHORTAGE: Final = OSError(errno.EMFILE, "made up")
 _WHERE: Final = ("/proc", "/sys/")
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import resource
 import select
 import struct
 import subprocess
@@ -14,7 +15,8 @@ import termios
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -58,6 +60,19 @@ def promptly(act: Callable[[], T], within: float = 2) -> tuple[T, float]:
 
 def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
+
+
+@contextmanager
+def descriptors_left(spare: int) -> Iterator[None]:
+    """This process can open so many more, and then none."""
+    lowest = os.dup(0)
+    os.close(lowest)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + spare, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 class Pty:

@@ -10,14 +10,25 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from idled import procfs
-from tests.terminal.bench import NOBODY, Cgroup, Child, Pty, is_root, lives, open_descriptors, python, until
+from tests.terminal.bench import (
+    NOBODY,
+    Cgroup,
+    Child,
+    Pty,
+    descriptors_left,
+    is_root,
+    lives,
+    open_descriptors,
+    python,
+    until,
+)
 
 SLEEPER = python("print('ready', flush=True); time.sleep(1000)")
 #: Sets its name (prctl PR_SET_NAME) to what is told in hexadecimal.
@@ -50,6 +61,36 @@ def cgroup() -> Iterator[Cgroup]:
 def sleeper() -> Iterator[Child]:
     with Child(SLEEPER) as child:
         yield child
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        procfs.process,
+        procfs.cgroup,
+        procfs.ptys_held,
+        procfs.sockets_held,
+        procfs.io,
+        procfs.real_uid,
+        procfs.audit_session,
+        lambda pid: list(procfs.children(pid)),
+        lambda pid: procfs.open_process(pid, 1),
+        lambda pid: list(procfs.processes()),
+    ],
+)
+def test_what_cannot_be_read_for_want_of_descriptors_is_not_gone(sleeper: Child, read: Callable[[int], object]) -> None:
+    read(sleeper.pid)
+    with descriptors_left(0), pytest.raises(OSError, match="Too many open files"):
+        read(sleeper.pid)
+
+
+@is_root
+def test_a_cgroup_that_cannot_be_read_for_want_of_descriptors_is_not_empty(cgroup: Cgroup) -> None:
+    with Child(SLEEPER, cgroup=cgroup.path) as child:
+        for read in (procfs.cgroup_populated, lambda path: list(procfs.cgroup_members(path)), procfs.cgroup_kill):
+            with descriptors_left(0), pytest.raises(OSError, match="Too many open files"):
+                read(cgroup.path)
+        assert lives(child.pid)
 
 
 # A process

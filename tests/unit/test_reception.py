@@ -60,6 +60,7 @@ def test_who_logs_in_is_told_the_limits_and_is_known_until_the_leader_has_gone(t
             assert answer.runtime_max_sec == 12 * HOUR + MARGIN
             (session,) = await sessions(office, 1)
             assert (session.user, session.uid, session.service, session.tty) == ("root", 0, "sshd", "tty")
+            assert not office.hands.registry.missed.is_set()
             assert session.last_resort == (12 * HOUR + MARGIN) * 1_000_000
         await sessions(office, 0)
 
@@ -98,6 +99,7 @@ def test_a_user_whom_nobody_knows_is_refused(tmp_path: Path, monkeypatch: pytest
             while not said:
                 await asyncio.sleep(0.01)
         assert said == ["PAM packet: no user no-such-user"]
+        assert office.hands.registry.missed.is_set()  # NSS may have had no descriptor to say so
         assert office.engine.sessions() == []
 
     acting(tmp_path, story, POLICY)

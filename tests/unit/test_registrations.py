@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from idled import procfs
 from idled.sources.registrations import MAX_PACKET, Answer, RefusedPacket, Registration, Registrations, parse
+from tests.terminal.bench import descriptors_left, until
 
 from .peer import exchange_as_nobody, needs_root, public_folder
 
@@ -115,12 +116,16 @@ class Office:
     def __init__(self, path: Path) -> None:
         self.taken: list[Registration] = []
         self.refused: list[str] = []
+        self.missed = 0  # so often it said that somebody may have been
         self.failures: list[dict[str, Any]] = []  # what the loop was told
         self.path = path
 
     async def register(self, registration: Registration) -> Answer:
         self.taken.append(registration)
         return Answer(text="Hello.")
+
+    def miss(self) -> None:
+        self.missed += 1
 
     def during(self, visit: Callable[[], T]) -> T:
         """What a visit in another thread finds out while it is open."""
@@ -132,7 +137,7 @@ class Office:
             listener.bind(str(self.path))
             self.path.chmod(0o666)
             listener.listen(64)
-            desk = asyncio.create_task(Registrations(listener, self.register, self.refused.append).run())
+            desk = asyncio.create_task(Registrations(listener, self.register, self.refused.append, self.miss).run())
             found = await asyncio.to_thread(visit)
             await self._settled(listener, desk, asyncio.current_task())
             desk.cancel()
@@ -171,6 +176,7 @@ def test_a_registration_is_answered_and_a_replay_is_the_same_one(tmp_path: Path)
     assert answers == [b"VERSION=1\0TEXT=Hello.\0"] * 2
     assert office.taken[0] == office.taken[1]
     assert not office.refused
+    assert not office.missed
 
 
 @needs_root
@@ -191,6 +197,7 @@ def test_a_refused_packet_gets_no_answer_and_the_next_is_served(
     assert answers == (b"", b"VERSION=1\0TEXT=Hello.\0")
     assert office.refused == ["PAM packet: " + said.format(me=os.getpid())]
     assert len(office.taken) == 1
+    assert not office.missed
 
 
 @needs_root
@@ -213,7 +220,7 @@ def test_a_stop_loses_nobody_who_was_let_in(tmp_path: Path, turns: int) -> None:
         return await office.register(registration)
 
     async def come_and_stop(listener: socket.socket, stack: ExitStack) -> None:
-        desk = asyncio.create_task(Registrations(listener, register, office.refused.append).run())
+        desk = asyncio.create_task(Registrations(listener, register, office.refused.append, office.miss).run())
         await asyncio.sleep(0.01)
         for _ in range(came):
             link = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
@@ -282,6 +289,7 @@ def test_who_says_nothing_is_dropped_and_holds_nobody_up(tmp_path: Path, monkeyp
 
     assert office.during(visit) == b""
     assert "PAM packet: none came" in office.refused
+    assert office.missed == 1
 
 
 @needs_root
@@ -334,6 +342,26 @@ def test_a_registration_that_fails_is_hung_up_on_and_the_next_is_served(tmp_path
     assert answers == (b"", b"VERSION=1\0TEXT=Hello.\0")
     assert [told["peer"] for told in office.failures] == [f"process {os.getpid()} of uid 0"]
     assert office.refused == []
+    assert office.missed == 1
+
+
+@needs_root
+@pytest.mark.parametrize("spare", [0, 1])
+def test_who_comes_while_descriptors_are_short_may_have_been_missed(tmp_path: Path, spare: int) -> None:
+    """None is left to accept with, and who came waits; or one is, and none to look at the process with."""
+    office, said = Office(tmp_path / "pam"), of_this_process()
+
+    def visit() -> bytes:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
+            link.settimeout(10)
+            with descriptors_left(spare):
+                link.connect(str(office.path))
+                link.send(said)
+                until(lambda: office.missed)
+            return link.recv(1024)
+
+    assert office.during(visit) == (b"" if spare else b"VERSION=1\0TEXT=Hello.\0")
+    assert "Too many open files" in office.refused[0]
 
 
 @needs_root

@@ -3,7 +3,6 @@
 
 import json
 import os
-import resource
 import signal
 from dataclasses import fields, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from idled.core.model import Reason, Session, SessionId
 from idled.core.stamps import TerminalLook
 from idled.members import Handle
 from idled.state import State
+from tests.terminal.bench import descriptors_left
 
 T = TypeVar("T")
 BOOT = "b0-0t"
@@ -136,18 +136,13 @@ def test_what_a_kill_left_over_is_no_second_session(state: State, folder: Path, 
 
 def test_nothing_is_forgotten_for_want_of_descriptors(state: State, folder: Path) -> None:
     state.remember(MEMORY, HANDLE)
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     for begun in (False, True):
         recalled = state.recall(BOOT)
         if begun:
             (folder / "0.json").write_text("{}")
             assert "not what this daemon writes" in str(next(recalled))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
-        try:
-            with pytest.raises(OSError, match="Too many open files"):
-                next(recalled)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        with descriptors_left(0), pytest.raises(OSError, match="Too many open files"):
+            next(recalled)
     assert list(state.recall(BOOT)) == [(MEMORY, HANDLE)]
 
 

@@ -138,7 +138,11 @@ class Watcher:
         self.seen: list[Sighting] = []
         self.sees = True
         self.troubles: list[str] = []
-        self.source = Logind(self._see, self.troubles.append)
+        self.missed = 0
+        self.source = Logind(self._see, self.troubles.append, self._miss)
+
+    def _miss(self) -> None:
+        self.missed += 1
 
     async def _see(self, sighting: Sighting) -> Sighting | None:
         self.seen.append(sighting)
@@ -393,6 +397,7 @@ def test_a_see_that_fails_is_tried_again(bus: Bus) -> None:
             see, watcher.source._see = watcher.source._see, out_of_descriptors
             fake.open("1", properties("1", ME))
             await watcher.until(lambda: watcher.troubles)
+            assert watcher.missed == 1, "nobody is told to look for it"
             watcher.source._see = see
             await watcher.source.relist()
             assert watcher.ids() == ["1"]
