@@ -23,6 +23,7 @@ from .faults import (
     excuse,
     full_journal,
     in_time,
+    limited,
     running,
     silent_server,
     take_pid,
@@ -103,6 +104,23 @@ def test_nobody_is_lost_and_nobody_is_spared(idled: Installed, what: tuple[str, 
     for text in (text for name in what for text in FAULTS[name].says):
         assert any(re.search(text, line) for line in said), text
     before.wait_for(machine)
+
+
+@pytest.mark.parametrize("spare", [0, 1, 2, 3])
+def test_who_comes_while_descriptors_are_short_is_not_spared(idled: Installed, spare: int) -> None:
+    """Who cannot be taken in then is looked for soon, wherever on the way the last descriptor was used."""
+    machine = idled.machine
+    idled.limits(idle=f"{IDLE}s")
+    machine.run("systemctl", "restart", "idled")  # it knows nothing that it has not read
+    few = f'echo $(($(ls "/proc/$1/fd" | wc -l) + {spare}))'
+    with Metronome(machine) as metronome:
+        with limited(machine, "--nofile", few):
+            leaves = idled.login("alice")
+            typed = leaves.type("x")
+        over = boottime()
+        with leaves:
+            visit = Visit(SSH, typed, leaves.wait_closed(60))
+    assert in_time(visit, IDLE * SEC, [Spell(FAULTS["descriptors used up"], typed, over)], metronome), visit
 
 
 def story(idled: Installed, user: str) -> list[str]:
