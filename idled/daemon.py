@@ -154,10 +154,10 @@ class Daemon:
     def _fail(self, error: BaseException | None) -> None:
         if self._exit_code:  # it is told of again by those through whose hands it passes
             return
+        self._exit_code = _EX_SOFTWARE  # first, or else it goes on, and fails again, should the record fail, too
+        self._stop.set()
         what = f"internal error, exiting to be restarted: {error!r}{_where(error)}"
         self._journal.write(Record(kind=Kind.TROUBLE, note=what))
-        self._exit_code = _EX_SOFTWARE
-        self._stop.set()
 
     def _summary(self) -> str:
         count = len(self._engine.sessions())

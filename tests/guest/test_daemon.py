@@ -33,6 +33,27 @@ def test_a_restart_changes_no_clock(idled: Installed, how: str) -> None:
     assert len(idled.events("warned", IDLED_USER="alice")) == 1
 
 
+#: Sends records as many sessions would that end at once, as the daemon; journald takes 10,000 to 60,000 of others.
+RECORDS = 70_000
+FLOOD = f"""
+import socket
+sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+open("/sys/fs/cgroup/system.slice/idled.service/cgroup.procs", "w").write("0")
+for number in range({RECORDS}):
+    sender.sendto(b"MESSAGE=one of many\\nPRIORITY=6\\nSYSLOG_IDENTIFIER=many", "/run/systemd/journal/socket")
+"""
+
+
+def test_the_journal_takes_however_many_records(idled: Installed) -> None:
+    machine = idled.machine
+    machine.run("python3", "-c", FLOOD, timeout=120)
+    machine.run("journalctl", "--sync", timeout=120)
+    listed = machine.sh(
+        'journalctl --quiet --output=cat --after-cursor="$1" | grep -c "^one of many$"', idled.since, timeout=120
+    )
+    assert int(listed) == RECORDS
+
+
 def test_a_login_while_the_daemon_is_away_is_not_lost(idled: Installed) -> None:
     idled.limits(idle="8s")
     idled.machine.sh("systemctl stop idled.socket idled-varlink.socket idled")
