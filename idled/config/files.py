@@ -5,6 +5,8 @@ The main file, then the drop-ins by systemd's rules: files of the same name over
 /usr/lib), all sorted by name; a link to /dev/null hides one, and none begins with a dot, as an editor's own do. A file
 is opened once and judged by what was opened: it must be a regular file of root (or of whoever runs this), which neither
 group nor others may write.
+
+What cannot be read for want of descriptors or memory raises OSError: no other policy is to stand in for that.
 """
 
 import os
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ..shortage import is_shortage
 from .problems import ConfigError, Problem, printable
 
 MAIN: Final = Path("/etc/idled/idled.toml")
@@ -39,8 +42,24 @@ def drop_ins(main: Path) -> list[Path]:
     folders = _DROP_INS if main == MAIN else (main.parent / "conf.d",)
     by_name: dict[str, Path] = {}
     for folder in reversed(folders):
-        by_name |= {path.name: path for path in folder.glob("[!.]*.toml")}
+        by_name |= {path.name: path for path in _listed(folder) if path.suffix == ".toml" and path.name[0] != "."}
     return [path for _, path in sorted(by_name.items()) if not _hidden(path)]
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What is in a folder; nothing where there is none."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigError:
+    if is_shortage(error):
+        raise error
+    return ConfigError([Problem(file=printable(str(path)), text=f"cannot be read: {error.strerror}")])
 
 
 def _hidden(path: Path) -> bool:
@@ -57,7 +76,7 @@ def _read(path: Path) -> Source:
             if not problem:
                 return Source(printable(str(path)), file.read(_MOST_BYTES).decode())
     except OSError as error:
-        problem = f"cannot be read: {error.strerror}"
+        raise _unreadable(path, error) from error
     except UnicodeDecodeError as error:
         problem = f"byte {error.start} is not UTF-8, expected a TOML file in UTF-8"
     raise ConfigError([Problem(file=printable(str(path)), text=problem)])

@@ -13,6 +13,7 @@ from pathlib import Path
 from ..core.events import Kind, Record
 from ..core.model import Mode
 from ..core.policy import Policy
+from ..shortage import is_shortage
 from .files import Source
 from .loader import BUILT_IN, Loaded, load, parse
 from .problems import ConfigError, Problem
@@ -75,7 +76,9 @@ class Store:
     def _last_good(self) -> Loaded | None:
         try:
             return parse(Source(**source) for source in json.loads(self._kept.read_bytes()))
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError, ConfigError):
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError, ConfigError) as error:
+            if is_shortage(error):
+                raise
             return None
 
 

@@ -63,6 +63,20 @@ def test_a_file_that_cannot_be_read_is_said_to_be_so() -> None:
             os.seteuid(0)
 
 
+@needs_root
+def test_a_folder_that_cannot_be_read_is_said_to_be_so() -> None:
+    with public_folder() as folder:
+        path = folder / "idled.toml"
+        path.write_text("")
+        (folder / "conf.d").mkdir(mode=0o700)
+        os.seteuid(NOBODY)
+        try:
+            with pytest.raises(ConfigError, match=r"conf.d: cannot be read: Permission denied"):
+                read_all(path)
+        finally:
+            os.seteuid(0)
+
+
 @pytest.mark.parametrize(
     ("make", "text"),
     [

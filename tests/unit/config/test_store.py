@@ -11,6 +11,7 @@ from idled.config.store import Store
 from idled.core.events import Kind
 from idled.core.model import Mode, Session, SessionId
 from idled.core.span import HOUR, MIN
+from tests.terminal.bench import descriptors_left
 
 GOOD = 'mode = "enforce"\n[defaults]\nidle_timeout = "7min"\n'
 BROKEN = "mode = 1\nzzz = 1\n"
@@ -44,6 +45,16 @@ def test_at_reload_a_broken_file_is_rejected_with_every_complaint(main: Path) ->
     assert policy is None
     assert [record.kind for record in records] == [Kind.CONFIG_REJECTED] * 2
     assert records[1].note == f'{main}: mode: found 1, expected one of "observe", "enforce"'
+
+
+def test_no_other_policy_stands_in_where_descriptors_are_short(main: Path) -> None:
+    """The built-in one ends nobody: the daemon is started anew rather than with that."""
+    running = store(main)
+    running.start()
+    for read in (running.start, running.reload, running._last_good):
+        with descriptors_left(0), pytest.raises(OSError, match="Too many open files"):
+            read()
+    assert running.start()[0].mode is Mode.ENFORCE
 
 
 def test_at_start_the_last_good_policy_stands_in_loudly(main: Path) -> None:
