@@ -202,8 +202,19 @@ class Hands:
         if (handle := self.registry.get(action.id)) is not None:
             self.logind.ask_again(handle.session.logind)
         self.registry.drop(action.id)
+        if self._journal.waiting:
+            self.start(self._forget_once_told(action.id))
+        else:
+            self._forget_now(action.id)
+
+    async def _forget_once_told(self, id: SessionId) -> None:
+        """Should the daemon be killed before the journal has taken how it ended, the next one tells it."""
+        await self._journal.taken()
+        self._forget_now(id)
+
+    def _forget_now(self, id: SessionId) -> None:
         try:
-            self._state.forget(action.id)
+            self._state.forget(id)
         except OSError as error:
             self._state_trouble(error)
 

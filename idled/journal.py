@@ -103,6 +103,11 @@ class Journal:
         note = f"the journal took nothing for so long that the oldest records were lost: {records}"
         self.write(Record(kind=Kind.TROUBLE, note=note))
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there are records that the journal does not have yet."""
+        return self._native is not None and self._native.waiting
+
     async def taken(self) -> None:
         """Wait until the journal has all records that were written."""
         if self._native is not None:

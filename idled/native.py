@@ -3,7 +3,8 @@
 
 Its native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL) is spoken here, since systemd-python's sendv() waits until the
 journal takes a record, and the whole daemon with it. Few records fit into the journal's socket while nobody reads.
-Those that wait go with the process: a daemon that stops gives the journal a last moment to take them.
+Those that wait go with the process: a daemon that stops gives the journal a last moment to take them, and a session is
+remembered until the record of its end is taken.
 """
 
 import asyncio
@@ -34,6 +35,11 @@ class Native:
         self._records = deque[bytes](maxlen=_WAITING)
         self._again: asyncio.TimerHandle | None = None
         self._took_at = time.monotonic()  # a record, or there was none to take
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are records that the journal has not taken yet."""
+        return bool(self._records)
 
     @property
     def stuck(self) -> int:

@@ -39,7 +39,7 @@ COMING = 4 * SEC
 SHORTEST, LONGEST = 0.5, 6.0  # seconds that a fault is there
 CALM = 4.0  # seconds, at most, from one to the next
 #: An end that meets one of these and, while it is there, a fault of the daemon's own may be missing in the journal.
-UNTOLD = ("journal hung", "journal away", "state damaged")
+UNTOLD = ("journal away", "state damaged")
 #: Where /run is full systemd makes no scope for who logs in, and logind forgets whom it knew when it is restarted: then
 #: nobody but this daemon knows of them, and a fault that takes its memory, too, would leave nobody who does.
 ALONE = ("run full",)

@@ -14,6 +14,8 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from tests.terminal.bench import until
+
 from .clocks import DROP_INS
 from .faults import (
     FAULTS,
@@ -28,6 +30,7 @@ from .faults import (
     silent_server,
     take_pid,
     under,
+    wait_back,
 )
 from .footprint import Footprint
 from .installed import ABSOLUTE_LATE, END, LATE, SEC, Installed, number
@@ -141,6 +144,24 @@ def test_a_stop_does_not_wait_long_for_a_journal_that_hangs(idled: Installed) ->
         idled.machine.run("systemctl", "stop", "idled")
         took = boottime() - before
     assert SEC <= took < 4 * SEC
+
+
+@pytest.mark.parametrize("kind", ["ended", "session-closed"])
+def test_how_a_session_ended_is_told_by_the_next_daemon_where_the_journal_hung(idled: Installed, kind: str) -> None:
+    machine = idled.machine
+    idled.limits(idle="4s" if kind == "ended" else "1h")
+    with idled.login("alice") as terminal:
+        idled.session("alice", terminals=1)
+        with full_journal(machine):
+            terminal.type("x" if kind == "ended" else "exec true\n")
+            until(lambda: not idled.sessions(), 30)
+            gone = daemon(machine)
+            machine.run("systemctl", "kill", "--signal=KILL", "idled")
+            wait_back(machine, gone)
+            until(lambda: not idled.sessions(), 10)
+        (told,) = until(lambda: idled.events(kind, IDLED_USER="alice"), 20)
+    assert told["_PID"] != gone
+    assert machine.sh("ls -A /run/idled/sessions") == ""
 
 
 WATCHDOG = 4  # seconds
