@@ -183,7 +183,7 @@ class Daemon:
 
     @staticmethod
     async def _scan_sshd(registry: Registry, *, logind: bool) -> None:
-        processes = in_slices(sshd.processes(logind=logind))
+        processes = in_slices(sshd.processes(logind=logind, known=registry.folders))
         candidates = [found async for process in processes if (found := sshd.candidate(process)) is not None]
         uids = await registry.uids_of(candidate.user for candidate in candidates)
         async for candidate in in_slices(candidates):

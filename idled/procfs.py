@@ -8,6 +8,7 @@ process, so the few fields that matter are read here.
 """
 
 import errno
+import fnmatch
 import os
 import signal
 import socket
@@ -394,6 +395,19 @@ def cgroup_members(folder: Path, *, but: str = "") -> Iterator[Process]:
         with tolerant, os.scandir(path) as entries:
             below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
             folders += [path for path in below if path != left_out]
+
+
+def cgroups(folder: Path, pattern: str) -> Iterator[Path]:
+    """The cgroups below one whose names, one for each level, match those of a pattern."""
+    first, _, rest = pattern.partition("/")
+    names: list[str] = []
+    with tolerant:  # it was removed meanwhile
+        names = fnmatch.filter(os.listdir(folder), first)
+    for name in names:
+        if rest:
+            yield from cgroups(folder / name, rest)
+        else:
+            yield folder / name
 
 
 def cgroup_populated(folder: Path) -> bool:

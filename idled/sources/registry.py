@@ -75,6 +75,11 @@ class Registry:
         return handle.session
 
     @property
+    def folders(self) -> frozenset[str]:
+        """The cgroups of all sessions, by path."""
+        return frozenset(handle.folder for handle in self._handles)
+
+    @property
     def groupless(self) -> int:
         """Of how many sessions the groups are not known, since NSS has not answered yet."""
         return len(self._groupless)

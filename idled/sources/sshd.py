@@ -9,7 +9,7 @@ cannot have started.
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -19,6 +19,8 @@ from ..shortage import tolerant
 from .sighting import Sighting
 
 _NAMES: Final = {"sshd", "sshd-session"}
+_USERS: Final = "user.slice"
+_SCOPE: Final = re.compile(r"/user-\d+\.slice/(?P<scope>session-[^/]+\.scope)$")
 _TITLE: Final = re.compile(r"^sshd(?:-session)?: (?P<user>[^ @\[]+)(?P<guarded> \[priv\])?(?:@\S+)?$")
 
 
@@ -30,13 +32,20 @@ class Candidate(NamedTuple):
     guarded: bool  # a privileged sshd is apart from the user's
 
 
-def processes(*, logind: bool = False) -> Iterator[procfs.Process]:
-    """All among which there may be a connection; with `logind` only those that it was not told of.
+def processes(*, logind: bool = False, known: Container[str] = ()) -> Iterator[procfs.Process]:
+    """All among which there may be a connection; with `logind` only those that it was not told of, or does not tell of.
 
-    Those stay in the cgroup of what started sshd, while it moves all others into its user.slice.
+    The former stay in the cgroup of what started sshd. The latter are in a scope of a session, in its user.slice, that
+    is not among the `known` ones: a logind that is started again among hundreds of sessions forgets some.
     """
     root = procfs.cgroup_root() if logind else None
-    return procfs.processes() if root is None else procfs.cgroup_members(root, but="user.slice")
+    if root is None:
+        yield from procfs.processes()
+        return
+    yield from procfs.cgroup_members(root, but=_USERS)
+    for scope in procfs.cgroups(root / _USERS, "user-*.slice/session-*.scope"):
+        if str(scope) not in known:
+            yield from procfs.cgroup_members(scope)
 
 
 def candidate(process: procfs.Process) -> Candidate | None:
@@ -71,8 +80,15 @@ def sighting(candidate: Candidate, uid: int) -> Sighting | None:
         uid=uid,
         opened_at=opened_at,  # the leader began with the connection, before authentication
         service="sshd",
+        scope=_scope_of(leader),
         found=True,
     )
+
+
+def _scope_of(leader: procfs.Process) -> str:
+    """The unit that logind made for it, told by where it is: logind may not know it any more."""
+    found = _SCOPE.search(procfs.cgroup(leader.pid) or "")
+    return found["scope"] if found else ""
 
 
 def _opened_by(leader: procfs.Process, uid: int) -> Usec | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.terminal.bench import until
+
 from .installed import END, LATE, SEC, Installed, number
 from .terminal import boottime
 from .test_ends import type_until
@@ -33,6 +35,13 @@ def test_a_restart_changes_no_clock(idled: Installed, how: str) -> None:
     assert len(idled.events("warned", IDLED_USER="alice")) == 1
 
 
+#: Its file is gone when logind comes back, and what idled remembers of sessions, too.
+FORGET = """
+systemctl stop idled.socket idled-varlink.socket idled
+rm /run/systemd/sessions/"$1" /run/idled/sessions/*
+systemctl restart systemd-logind
+systemctl start idled.socket idled-varlink.socket idled
+"""
 #: Sends records as many sessions would that end at once, as the daemon; journald takes 10,000 to 60,000 of others.
 RECORDS = 70_000
 FLOOD = f"""
@@ -164,6 +173,24 @@ def test_host_without_logind_and_without_registration(idled: Installed) -> None:
     finally:
         machine.sh("systemctl unmask systemd-logind dbus.socket dbus; systemctl start dbus.socket dbus systemd-logind")
         machine.sh("pam-auth-update --package --enable idled")
+
+
+def test_a_session_that_logind_has_forgotten_is_found(idled: Installed) -> None:
+    """By sshd's processes in its scope, as where logind is started again among more sessions than it can keep."""
+    machine = idled.machine
+    with idled.login("alice"), idled.login("alice") as forgotten:
+        idled.limits(idle="9s", warn='["4s"]')
+        until(lambda: len(idled.sessions()) == 2)
+        other, name = (session["name"] for session in idled.sessions())
+        machine.sh(FORGET, name)
+        until(lambda: len(idled.sessions()) == 2)
+        assert other in (names := [session["name"] for session in idled.sessions()]) and name not in names
+        typed = forgotten.type("sleep 1001 &\n")
+        forgotten.expect("Press a key to stay", timeout=20)
+        closed = forgotten.wait_closed(20)
+    assert 9 * SEC <= closed - typed <= 9 * SEC + LATE
+    until(lambda: len(idled.events("ended", IDLED_USER="alice")) == 2)
+    assert not any("1001" in line for line in idled.processes("alice"))
 
 
 def test_a_kill_on_the_way_loses_nothing_where_there_is_no_logind(idled: Installed) -> None:
