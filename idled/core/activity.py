@@ -43,6 +43,9 @@ A bound is never too early and only grows. What needs two kinds of evidence at o
     user is active there, it is told no sharper than by the steps of its stamp.
 12. On a console, what is typed ahead of a job leaves nothing but itself in the queue, which has no moment. So while a
     terminal there takes input line by line, or has some waiting, it is looked at every few seconds.
+13. What has arrived and was not read by sshd, which is stuck then, was not delivered, and can be a key: it counts. But
+    sshd runs as the user, who can stop it, and let the client's keepalives wait: so it does not in a chatty session,
+    and only once after bytes were delivered.
 
 What is not here: how all this is read (``evidence``), and what follows from it (``engine``).
 """
@@ -81,6 +84,7 @@ class ConnectionLook:
     sent_at: Usec  # when it last sent data
     wire_in: int  # bytes on the wire
     wire_out: int  # of those sent, the ones that were acknowledged
+    unread: int = 0  # of those received, what sshd has not read yet
     unheard: int = 0  # bytes that were written and not yet acknowledged
     heard_at: Usec | None = None  # when the client last acknowledged anything
     counted: int | None = None  # pid of the sshd whose counters the next two come from
@@ -130,6 +134,7 @@ class Trace:
     connection: ConnectionLook | None = None
     doubts: int = 0
     chatty: int = 0  # looks that are still to be taken in quick succession
+    waited: bool = False  # what waits to be read by sshd was counted, and no bytes were delivered since (13)
     silence: Usec = 0  # the longest time, seen of its connection, for which nothing came or went (4)
     unexplained: int = 0  # signs since bytes were last delivered
     forged: bool = False  # the session showed activity that was none (2, 6, 8)
@@ -289,7 +294,12 @@ def _hides(trace: Trace, look: Look) -> bool:
     if was is None or now is None or was.delivered is None or now.delivered is None:
         return line_by_line
     went_in, _ = _moved(was, now)
-    return _counts(trace, went_in) and (line_by_line or went_in < _ANSWER)
+    return _waits(trace, trace.at, now) or (_counts(trace, went_in) and (line_by_line or went_in < _ANSWER))
+
+
+def _waits(trace: Trace, since: Usec, now: ConnectionLook) -> bool:
+    """Whether sshd is stuck, and what came in since the look before, which it did not read, can be a key (13)."""
+    return now.unread > 0 and now.received_at > since + TICK and not trace.chatty and not trace.waited
 
 
 def _with_connection(trace: Trace, was: ConnectionLook | None, was_at: Usec, look: Look) -> Trace:
@@ -310,7 +320,8 @@ def _with_connection(trace: Trace, was: ConnectionLook | None, was_at: Usec, loo
     into, out_of = _moved(was, now)
     ours = trace.told and out_of <= _TOLD * len(look.terminals)
     went_in, came_out = _counts(trace, into), _counts(trace, out_of) and not ours
-    bytes_until = max(trace.bytes_until, received_at) if went_in else trace.bytes_until
+    waits = _waits(trace, was_at, now)
+    bytes_until = max(trace.bytes_until, received_at) if went_in or waits else trace.bytes_until
     out_until, out_to = _output(trace, was, look, came_out=came_out)
     traffic_until = max(trace.traffic_until, bytes_until, out_until)
     chatter = not went_in and now.received_at > was_at + TICK
@@ -321,6 +332,7 @@ def _with_connection(trace: Trace, was: ConnectionLook | None, was_at: Usec, loo
         traffic_until=traffic_until,
         output_until=max(trace.output_until, out_until),
         out_to=out_to,
+        waited=not went_in and (trace.waited or waits),
         chatty=_CALM_LOOKS if chatter else max(0, trace.chatty - (look.at - was_at >= SEC)),
         silence=0 if chatter else silence,
     )

@@ -124,6 +124,7 @@ class Connections:
             sent_at=found.at - found.sent_ago,
             wire_in=found.wire_in,
             wire_out=found.wire_out,
+            unread=found.wire_in - found.read,
             unheard=found.written - found.wire_out,
             heard_at=found.at - found.heard_ago,
         )

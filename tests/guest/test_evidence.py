@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import pytest
 
+from tests.terminal.bench import until
+
 from .installed import CONSOLE_LATE, LATE, SEC, Installed
 from .machine import CLIENT_ALIVE, received_at
-from .terminal import PROMPT, Unseen, boottime
+from .terminal import PROMPT, Terminal, Unseen, boottime
 from .test_ends import type_until
 
 IDLE = 8
@@ -141,6 +145,69 @@ def test_without_counters_stamps_and_the_last_packet_must_do(idled: Installed) -
     said = idled.events("trouble", IDLED_USER="alice")
     assert len(said) == 2
     assert all("cannot be counted" in entry["MESSAGE"] for entry in said)
+
+
+#: Of OpenSSH 9.5 and later; what it sends by itself after a key makes a session chatty.
+NO_CHAFF = ("-o", "IgnoreUnknown=ObscureKeystrokeTiming", "-o", "ObscureKeystrokeTiming=no")
+#: The sshd that moves the bytes of a user does nothing more, as where it waits for a journal or a disk.
+STUCK = "pkill -STOP -u alice '^sshd'"
+
+
+def passes(terminal: Terminal, seconds: float) -> None:
+    """Let time pass; nothing is to happen."""
+    with suppress(Unseen):
+        terminal.wait_closed(seconds)
+        raise AssertionError(terminal.text)
+
+
+def use(forward: str, *, waits: bool) -> int:
+    """Send a byte through a forwarded connection; when that was."""
+    with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(10)
+        link.connect(forward)
+        link.sendall(b"x")
+        used = boottime()
+        if waits:
+            link.recv(1)
+    return used
+
+
+@pytest.mark.parametrize("way", ["terminal", "forward"])
+def test_a_key_that_sshd_has_not_read_yet_counts(idled: Installed, way: str) -> None:
+    machine = idled.machine
+    idled.limits(idle=f"{IDLE}s")
+    with ExitStack() as stack:
+        if way == "terminal":
+            terminal = stack.enter_context(idled.login("alice", *NO_CHAFF))
+            terminal.type("x")
+            terminal.expect("x")
+        else:
+            terminal = stack.enter_context(machine.login("alice", options=("-N", "-L", "/tmp/forward:127.0.0.1:22")))
+            forward = f"/proc/{machine.pid}/root/tmp/forward"
+            idled.event("session-opened", IDLED_USER="alice")
+            until(Path(forward).exists)
+            use(forward, waits=True)
+        passes(terminal, 3)
+        machine.sh(STUCK)
+        passes(terminal, 2)
+        typed = terminal.type("y") if way == "terminal" else use(forward, waits=False)
+        closed = terminal.wait_closed(30)
+    assert IDLE * SEC <= closed - typed <= IDLE * SEC + LATE
+
+
+@pytest.mark.parametrize("way", ["keepalives", "one keepalive"])
+def test_who_stops_sshd_is_ended(idled: Installed, way: str) -> None:
+    """Keepalives that wait to be read are not input; where none was seen before, the first can be."""
+    interval = 2 if way == "keepalives" else 5
+    options = ("-o", f"ServerAliveInterval={interval}", "-o", "ServerAliveCountMax=100")
+    idled.limits(idle=f"{IDLE}s")
+    with idled.machine.login("alice", options=options) as terminal:
+        terminal.expect(PROMPT)
+        typed = terminal.type("x")
+        passes(terminal, 4)
+        idled.machine.sh(STUCK)
+        closed = terminal.wait_closed(60)
+    assert IDLE * SEC <= closed - typed <= (IDLE + interval) * SEC + LATE
 
 
 def test_stopped_client_is_ended_without_its_help(idled: Installed) -> None:

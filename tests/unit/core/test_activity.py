@@ -889,3 +889,42 @@ def test_what_can_be_observed(ptys: int, wire: bool, exact: bool, observed: bool
 
 def test_the_kernels_tick() -> None:
     assert TICK == 10 * MSEC
+
+
+# What sshd has not read
+
+
+def test_what_sshd_has_not_read_can_be_a_key_once() -> None:
+    seen = Seen()
+    seen.wire = replace(seen.wire, received_at=usec(1050), wire_in=3_236, unread=36)
+    assert seen.look(1060).active_until == usec(1050) + TICK
+    seen.wire = replace(seen.wire, received_at=usec(1400), wire_in=3_272, unread=72)
+    assert seen.look(1401).active_until == usec(1050) + TICK, "it is chatty"
+    for second in range(1402, 1520):
+        seen.look(second)
+    assert not seen.trace.chatty
+    seen.wire = replace(seen.wire, received_at=usec(1550), wire_in=3_308, unread=108)
+    assert seen.look(1551).active_until == usec(1050) + TICK, "it counted once"
+    seen.net(1560, into=1, out=1)
+    seen.change(atime=seen.wall(1560), mtime=seen.wall(1560))
+    seen.wire = replace(seen.wire, unread=0)
+    assert seen.look(1561).active_until >= usec(1560)
+    for second in range(1562, 1670):
+        seen.look(second)
+    assert not seen.trace.chatty
+    seen.wire = replace(seen.wire, received_at=usec(1670), unread=36)
+    assert seen.look(1671).active_until == usec(1670) + TICK
+
+
+def test_what_sshd_had_not_read_at_the_look_before_is_nothing_new() -> None:
+    seen = Seen()
+    seen.wire = replace(seen.wire, received_at=usec(1050), unread=36)
+    seen.look(1060)
+    trace = seen.trace
+    assert seen.look(1080).active_until == trace.active_until
+
+
+def test_what_sshd_has_not_read_is_traffic_where_there_is_no_terminal() -> None:
+    seen = Seen(ptys=0)
+    seen.wire = replace(seen.wire, received_at=usec(1050), unread=36)
+    assert seen.look(1060).active_until == usec(1050) + TICK
