@@ -34,6 +34,7 @@ class Native:
         self._largest = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - 32
         self._records = deque[bytes](maxlen=_WAITING)
         self._again: asyncio.TimerHandle | None = None
+        self._emptied = asyncio.Event()  # so that thousands can wait for it
         self._took_at = time.monotonic()  # a record, or there was none to take
 
     @property
@@ -54,13 +55,14 @@ class Native:
             self._took_at = time.monotonic()
         self._lost += len(self._records) == _WAITING
         self._records.append(record)
+        self._emptied.clear()
         if self._again is None:
             self._send_all()
 
     async def taken(self) -> None:
         """Wait until no record waits any more."""
         while self._records:
-            await asyncio.sleep(_AGAIN_AFTER)
+            await self._emptied.wait()
 
     def _send_all(self) -> None:
         self._again = None
@@ -73,6 +75,7 @@ class Native:
                 return
             self._records.popleft()
             self._took_at = time.monotonic()
+        self._emptied.set()
         if self._lost:
             lost, self._lost = self._lost, 0
             self._tell_lost(lost)

@@ -288,7 +288,7 @@ def _hidden_until(trace: Trace, look: Look, signs: list[Sign], window: Window, b
 
 
 def _hides(trace: Trace, look: Look) -> bool:
-    """Whether the bytes delivered since the look before can be keys that left no sign (2)."""
+    """Whether the bytes that came since the look before, delivered (2) or not (13), can be keys that left no sign."""
     line_by_line = any(terminal.canonical for terminal in (*trace.terminals, *look.terminals))
     was, now = trace.connection, look.connection
     if was is None or now is None or was.delivered is None or now.delivered is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""SSH sessions as /proc shows them: those of hosts without logind, and of an sshd that does not use PAM.
+"""SSH sessions as /proc shows them: of hosts without logind, of an sshd without PAM, and what logind has forgotten.
 
 A logged-in connection is a root process that runs sshd's binary, with a child that runs the same binary as the user.
 Before authentication that child is sshd's own account (or none), so nothing is seen too early. A connection of root

@@ -209,7 +209,8 @@ class Measures:
         self._note("gone", size, *gone)
         self._note("last late", size, max(late))
         self._note("last gone", size, max(gone))
-        self._note("not ended", size, size - min(len(late), len(gone)))
+        self._note("not ended", size, size - len(late))
+        self._note("not recorded", size, size - len(gone))
 
     def _ended_since(self, moment: float) -> list[float]:
         """Of each session that was ended since then, how long after it was due nothing of it was left."""

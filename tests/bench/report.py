@@ -175,13 +175,15 @@ def _growth(found: Found, core: Samples) -> Iterator[str]:
 
 
 def _checks(samples: Samples) -> str:
-    late = sorted(time for times in samples["late"].values() for time in times)
+    late = [time for times in samples["late"].values() for time in times]
+    not_ended, not_recorded, typing = (
+        sum(int(number) for times in samples[name].values() for number in times)
+        for name in ("not ended", "not recorded", "ended while typing")
+    )
     return (
-        f"Of {sum(map(len, samples['late'].values())):,} sessions that were due, "
-        f"{sum(time < 0 for time in late)} were ended early and "
-        f"{sum(int(n) for times in samples['not ended'].values() for n in times)} not at all. "
-        f"Of those in which somebody typed, {sum(int(n) for t in samples['ended while typing'].values() for n in t)} "
-        "were ended."
+        f"Of {len(late) + not_ended:,} sessions that were due, {sum(time < 0 for time in late)} were ended early and "
+        f"{not_ended} not at all; of {not_recorded} no record tells that idled ended it. "
+        f"Of those in which somebody typed, {typing} were ended."
     )
 
 

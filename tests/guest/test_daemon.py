@@ -35,13 +35,6 @@ def test_a_restart_changes_no_clock(idled: Installed, how: str) -> None:
     assert len(idled.events("warned", IDLED_USER="alice")) == 1
 
 
-#: Its file is gone when logind comes back, and what idled remembers of sessions, too.
-FORGET = """
-systemctl stop idled.socket idled-varlink.socket idled
-rm /run/systemd/sessions/"$1" /run/idled/sessions/*
-systemctl restart systemd-logind
-systemctl start idled.socket idled-varlink.socket idled
-"""
 #: Sends records as many sessions would that end at once, as the daemon; journald takes 10,000 to 60,000 of others.
 RECORDS = 70_000
 FLOOD = f"""
@@ -175,6 +168,15 @@ def test_host_without_logind_and_without_registration(idled: Installed) -> None:
         machine.sh("pam-auth-update --package --enable idled")
 
 
+#: logind comes back without the file of a session, and idled without any of what it remembered.
+FORGET = """
+systemctl stop idled.socket idled-varlink.socket idled
+rm /run/systemd/sessions/"$1" /run/idled/sessions/*
+systemctl restart systemd-logind
+systemctl start idled.socket idled-varlink.socket idled
+"""
+
+
 def test_a_session_that_logind_has_forgotten_is_found(idled: Installed) -> None:
     """By sshd's processes in its scope, as where logind is started again among more sessions than it can keep."""
     machine = idled.machine
@@ -184,7 +186,9 @@ def test_a_session_that_logind_has_forgotten_is_found(idled: Installed) -> None:
         other, name = (session["name"] for session in idled.sessions())
         machine.sh(FORGET, name)
         until(lambda: len(idled.sessions()) == 2)
-        assert other in (names := [session["name"] for session in idled.sessions()]) and name not in names
+        names = [session["name"] for session in idled.sessions()]
+        assert other in names
+        assert name not in names, "logind did not forget it"
         typed = forgotten.type("sleep 1001 &\n")
         forgotten.expect("Press a key to stay", timeout=20)
         closed = forgotten.wait_closed(20)

@@ -14,8 +14,9 @@ from tests.terminal.bench import until
 
 from .installed import CONSOLE_LATE, LATE, SEC, Installed
 from .machine import CLIENT_ALIVE, received_at
-from .terminal import PROMPT, Terminal, Unseen, boottime
+from .terminal import PROMPT, Unseen, boottime
 from .test_ends import type_until
+from .test_faults import passes
 
 IDLE = 8
 LONG = 28
@@ -153,13 +154,6 @@ NO_CHAFF = ("-o", "IgnoreUnknown=ObscureKeystrokeTiming", "-o", "ObscureKeystrok
 STUCK = "pkill -STOP -u alice '^sshd'"
 
 
-def passes(terminal: Terminal, seconds: float) -> None:
-    """Let time pass; nothing is to happen."""
-    with suppress(Unseen):
-        terminal.wait_closed(seconds)
-        raise AssertionError(terminal.text)
-
-
 def use(forward: str, *, waits: bool) -> int:
     """Send a byte through a forwarded connection; when that was."""
     with socket.socket(socket.AF_UNIX) as link:
@@ -195,10 +189,9 @@ def test_a_key_that_sshd_has_not_read_yet_counts(idled: Installed, way: str) -> 
     assert IDLE * SEC <= closed - typed <= IDLE * SEC + LATE
 
 
-@pytest.mark.parametrize("way", ["keepalives", "one keepalive"])
-def test_who_stops_sshd_is_ended(idled: Installed, way: str) -> None:
+@pytest.mark.parametrize(("interval", "more"), [(1, 0), (5, 5)], ids=["seen before", "the first"])
+def test_who_stops_sshd_is_ended(idled: Installed, interval: int, more: int) -> None:
     """Keepalives that wait to be read are not input; where none was seen before, the first can be."""
-    interval = 2 if way == "keepalives" else 5
     options = ("-o", f"ServerAliveInterval={interval}", "-o", "ServerAliveCountMax=100")
     idled.limits(idle=f"{IDLE}s")
     with idled.machine.login("alice", options=options) as terminal:
@@ -207,7 +200,7 @@ def test_who_stops_sshd_is_ended(idled: Installed, way: str) -> None:
         passes(terminal, 4)
         idled.machine.sh(STUCK)
         closed = terminal.wait_closed(60)
-    assert IDLE * SEC <= closed - typed <= (IDLE + interval) * SEC + LATE
+    assert IDLE * SEC <= closed - typed <= (IDLE + more) * SEC + LATE
 
 
 def test_stopped_client_is_ended_without_its_help(idled: Installed) -> None:
