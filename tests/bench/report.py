@@ -302,7 +302,6 @@ WHY: Final = """Why what is missed is missed, as far as a profiler told (py-spy 
   searched for among its descriptors, and it is written down. Sessions younger than a minute are looked at every few
   seconds meanwhile, and 3,000 of those are more than a core can do; here all are older. It comes once, when idled is
   installed, and each session is under its limits as soon as it is seen.
-- *A login, daemon hung.* What is added is the module's patience, 300 ms, and a login.
 - *Beside systemd-logind.* It reads one stamp of a terminal when a timer says so; a look here is also at every
   process, every terminal and the connection, and costs about a millisecond. (On Debian 13 logind ends no SSH session.)
 """

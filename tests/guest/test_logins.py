@@ -173,6 +173,6 @@ def test_the_module_adds_little_to_a_login(idled: Installed) -> None:
     down = login_costs(idled, "pam_idled.so")
     print(f"pam_open_session, us, in quarters: nothing {nothing}, up {up}, hung {hung}, down {down}")
     # The quickest: it says what the module takes, all others rather how much else runs on this machine.
-    assert 300_000 <= hung[0] < 330_000
+    assert 297_000 <= hung[0] < 300_000
     assert down[0] - nothing[0] < 1_000
     assert up[0] - nothing[0] < 3_000  # the median is 1 ms on a quiet machine; what is shown is printed
