@@ -109,7 +109,15 @@ class StepWatch(_Timer):
         self._arm()
 
     def _arm(self) -> None:
-        self._set(_TFD_TIMER_ABSTIME | _TFD_TIMER_CANCEL_ON_SET, _FAR, 0)
+        """Also while the clock is being set again, which is told here, once for each time (timerfd_settime(2))."""
+        while True:
+            try:
+                self._set(_TFD_TIMER_ABSTIME | _TFD_TIMER_CANCEL_ON_SET, _FAR, 0)
+            except OSError as error:
+                if error.errno != errno.ECANCELED:
+                    raise
+            else:
+                return
 
     def step(self) -> Usec | None:
         """By how much the wall clock moved against CLOCK_BOOTTIME since it was asked last; None when it did not.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The two timers of the kernel go off when they should, and only then."""
 
+import errno
 import select
 import time
 from collections.abc import Iterator
@@ -82,3 +83,28 @@ def test_a_step_that_the_kernel_does_not_tell_of_shows_in_the_clocks(
         monkeypatch.setattr(clock, "offset", lambda: before + by)
         assert (watch.step() is not None) is told
         assert watch.step() is None
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_clock_that_is_set_again_just_then_is_a_step_too(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """The kernel refuses to set the timer then; no test can hit that moment, so the refusal is made up."""
+    with closing(clock.StepWatch()) as watch:
+        arm, refused = watch._set, list[object]()
+
+        def refuse(*spec: int) -> None:
+            if len(refused) < times:
+                refused.append(spec)
+                raise OSError(errno.ECANCELED, "timerfd_settime")
+            arm(*spec)
+
+        monkeypatch.setattr(watch, "_read", lambda: True)
+        monkeypatch.setattr(watch, "_set", refuse)
+        assert watch.step() is not None
+        assert len(refused) == times
+
+
+def test_a_timer_that_cannot_be_set_for_another_reason_is_a_failure() -> None:
+    watch = clock.StepWatch()
+    watch.close()
+    with pytest.raises(OSError, match="timerfd_settime"):
+        watch._arm()
