@@ -176,8 +176,9 @@ class Hands:
         return events.Survived(id=action.id, processes=left) if left else None
 
     def _release(self, action: events.Release) -> None:
-        handle = self.registry.get(action.id)
-        if handle is None or not handle.session.logind:
+        """Of what stands of the session; without, logind finds out by itself, and may call another by its name."""
+        handle, ending = self.registry.get(action.id), self._ends.get(action.id)
+        if handle is None or not handle.session.logind or ending is None or not ending.stands():
             return
         if action.extent is Extent.USER:
             self.start(self.logind.terminate_user(handle.session.uid))

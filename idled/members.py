@@ -17,7 +17,7 @@ from . import procfs
 from .census import Census
 from .core.model import Extent, Session
 from .links import Links
-from .procfs import Process
+from .procfs import Cgroup, Process
 from .shortage import tolerant
 
 _BY_AUDIT_SESSION: Final = Census(procfs.audit_session)
@@ -28,19 +28,22 @@ SSH: Final = ("sshd", "ssh")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handle:
-    """A session and where its processes are."""
+    """A session and where its processes are.
+
+    Names of logind's are no identity: one that is restarted gives them again, and with them the paths of cgroups.
+    """
 
     session: Session
     scope: str = ""  # the unit that logind made for it
     folder: str = ""  # path of that unit's cgroup, once the leader was seen in it; a text takes a quarter of a Path
-    inode: int = 0  # of that cgroup; no other has it, also where logind gives a name again after it was restarted
+    inode: int = 0  # of that cgroup
     connection: str = ""  # SSH_CONNECTION: client address and port, server address and port
     audit: int = 0  # its own audit session, as it was seen first; 0: none was seen
 
     @property
-    def cgroup(self) -> Path | None:
-        """Its cgroup, once the leader was seen in it."""
-        return Path(self.folder) if self.folder else None
+    def cgroup(self) -> Cgroup | None:
+        """Its cgroup, once the leader was seen in it; it may be gone by now."""
+        return Cgroup(Path(self.folder), self.inode) if self.folder else None
 
 
 def located(handle: Handle) -> Handle:
@@ -50,14 +53,8 @@ def located(handle: Handle) -> Handle:
     name = procfs.cgroup(handle.session.id.pid) or ""
     inside = name.endswith(f"/{handle.scope}") and leader(handle.session) is not None
     folder = procfs.cgroup_path(name) if inside else None
-    return handle if folder is None else replace(handle, folder=str(folder), inode=procfs.inode(folder))
-
-
-def left_behind(handle: Handle) -> Handle:
-    """The handle when its leader has gone unseen: what logind calls by its name may be another session by now."""
-    if handle.cgroup is None or procfs.inode(handle.cgroup) == handle.inode:
-        return handle
-    return replace(handle, session=replace(handle.session, logind=""), scope="", folder="")
+    inode = procfs.inode(folder) if folder else 0
+    return replace(handle, folder=str(folder), inode=inode) if inode else handle
 
 
 def connected(handle: Handle, links: Links) -> Handle:
@@ -85,31 +82,35 @@ def leader(session: Session) -> Process | None:
 
 def members(handle: Handle) -> list[Process]:
     """The living processes of the session, without strays."""
-    found = {}
-    if (first := leader(handle.session)) is not None:
-        found[first.pid] = first
-        if handle.cgroup is None:
-            found |= {process.pid: process for process in procfs.descendants(first.pid)}
     if handle.cgroup is not None:
-        found |= {process.pid: process for process in procfs.cgroup_members(handle.cgroup)}
+        return inside(handle.cgroup, handle)
+    first = leader(handle.session)
+    below = procfs.descendants(first.pid) if first else ()
+    return _alive(first, below)
+
+
+def inside(cgroup: Cgroup, handle: Handle) -> list[Process]:
+    """The living processes in a cgroup, and the leader of the session, which alone may be outside."""
+    return _alive(leader(handle.session), cgroup.members())
+
+
+def _alive(first: Process | None, others: Iterable[Process]) -> list[Process]:
+    """Each once, the first one first."""
+    found = {process.pid: process for process in (*((first,) if first else ()), *others)}
     return [process for process in found.values() if process.alive]
 
 
 def concerned(handle: Handle, extent: Extent) -> list[Process]:
-    """The living processes that go when the session is ended to that extent, without strays."""
-    if extent is Extent.CONNECTION:
-        return _of_connection(handle)
-    folder = whole(handle, extent)
-    above = () if folder is None or folder == handle.cgroup else procfs.cgroup_members(folder)
-    found = {process.pid: process for process in (*members(handle), *above)}
-    return [process for process in found.values() if process.alive]
+    """The living processes that go when the session is ended to that extent, without strays; see `whole` first."""
+    return _of_connection(handle) if extent is Extent.CONNECTION else members(handle)
 
 
-def whole(handle: Handle, extent: Extent) -> Path | None:
+def whole(handle: Handle, extent: Extent) -> Cgroup | None:
     """The cgroup that holds all that goes, if there is one; the leader alone may be outside."""
-    if extent is Extent.CONNECTION:
+    if extent is Extent.CONNECTION or handle.cgroup is None:
         return None
-    return user_slice(handle) if extent is Extent.USER else handle.cgroup
+    cgroup = user_slice(handle) if extent is Extent.USER else handle.cgroup
+    return cgroup if handle.cgroup.stands() else None  # asked last, so that a slice is the one it is in
 
 
 class Strays(NamedTuple):
@@ -126,13 +127,18 @@ class Strays(NamedTuple):
 def strays_of(handle: Handle, extent: Extent) -> tuple[Strays, ...]:
     """How to find them."""
     found: list[Strays] = []
-    if extent is Extent.CONNECTION or whole(handle, extent) is not None:
+    if extent is Extent.CONNECTION or whole(handle, extent) is not None or _is_gone(handle):
         return ()
     if extent is Extent.USER and handle.session.uid != 0:  # everything of root would be the machine itself
         found.append(Strays(_BY_UID, handle.session.uid))
     if audit := handle.audit or _own_audit_session(handle):
         found.append(Strays(_BY_AUDIT_SESSION, audit))
     return tuple(found)
+
+
+def _is_gone(handle: Handle) -> bool:
+    """Whether nothing of it can be left: whoever is there of the user, or by the name, came later."""
+    return handle.cgroup is not None and not handle.cgroup.stands() and leader(handle.session) is None
 
 
 def _own_audit_session(handle: Handle) -> int | None:
@@ -156,10 +162,10 @@ def _of_connection(handle: Handle) -> list[Process]:
     return [process for process in members(handle) if process.pid in own or process.tty in terminals]
 
 
-def user_slice(handle: Handle) -> Path | None:
+def user_slice(handle: Handle) -> Cgroup | None:
     """The cgroup of everything of the user, where systemd keeps one."""
-    above = handle.cgroup.parent if handle.cgroup else None
-    return above if above and above.name == f"user-{handle.session.uid}.slice" else None
+    above = Path(handle.folder).parent
+    return Cgroup(above, procfs.inode(above)) if above.name == f"user-{handle.session.uid}.slice" else None
 
 
 def device_of(tty: str) -> int:

@@ -14,7 +14,7 @@ import signal
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -380,6 +380,52 @@ def inode(folder: Path) -> int:
     return 0
 
 
+class Cgroup(NamedTuple):
+    """One cgroup: its path, which another may have later, and its inode, which no other ever has."""
+
+    path: Path
+    inode: int
+
+    def stands(self) -> bool:
+        """Whether it is there still."""
+        return inode(self.path) == self.inode
+
+    def members(self) -> list[Process]:
+        """Every process in it and below it; what is at its path when all is read was there all the time."""
+        found = list(cgroup_members(self.path))
+        return found if self.stands() else []
+
+    def populated(self) -> bool:
+        """Whether any process that has not ended is in it or below it; one look, however many there are."""
+        with tolerant:  # ENODEV: removed between open and read
+            return b"populated 1" in (_read(f"{self.path}/cgroup.events") or b"") and self.stands()
+        return False
+
+    def kill(self) -> bool:
+        """SIGKILL to all in it and below at once; False where the kernel (before 5.14) cannot."""
+        try:
+            with _opened(self.path, os.O_PATH) as at:
+                if os.fstat(at).st_ino == self.inode:
+                    with _opened("cgroup.kill", os.O_WRONLY, at) as fd:
+                        os.write(fd, b"1")
+        except _GONE:
+            return not self.stands()
+        except OSError as error:
+            if is_shortage(error):
+                raise
+            return False
+        return True
+
+
+@contextmanager
+def _opened(path: str | Path, flags: int, folder: int | None = None) -> Iterator[int]:
+    fd = os.open(path, flags | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def cgroup_members(folder: Path, *, but: str = "") -> Iterator[Process]:
     """Every process in a cgroup and those below it, however deep, except in a cgroup at the top that is named `but`.
 
@@ -408,27 +454,3 @@ def cgroups(folder: Path, pattern: str) -> Iterator[Path]:
             yield from cgroups(folder / name, rest)
         else:
             yield folder / name
-
-
-def cgroup_populated(folder: Path) -> bool:
-    """Whether any process that has not ended is in it or below it; one look, however many there are."""
-    with tolerant:  # ENODEV: removed between open and read
-        return b"populated 1" in (_read(f"{folder}/cgroup.events") or b"")
-    return False
-
-
-def cgroup_kill(folder: Path) -> bool:
-    """SIGKILL to all in it and below at once; False where the kernel (before 5.14) cannot."""
-    try:
-        fd = os.open(folder / "cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, b"1")
-        finally:
-            os.close(fd)
-    except _GONE:
-        return not folder.exists()
-    except OSError as error:
-        if is_shortage(error):
-            raise
-        return False
-    return True

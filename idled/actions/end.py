@@ -13,7 +13,7 @@ from typing import Final
 from .. import clock, procfs
 from ..core.model import Extent
 from ..core.span import MSEC, SEC, Usec
-from ..members import Handle, Strays, concerned, leader, members, strays_of, whole
+from ..members import Handle, Strays, concerned, inside, leader, members, strays_of, whole
 from ..procfs import Process
 
 _FIRST_CHECK: Final[Usec] = 20 * MSEC
@@ -32,7 +32,7 @@ class End:
     def __init__(self, handle: Handle, extent: Extent) -> None:
         self._handle = handle
         self._extent = extent
-        self._folder = whole(handle, extent)
+        self._whole = whole(handle, extent)
         self._strays = strays_of(handle, extent)
         self._since = clock.now()  # what was started since may not be known
         self._known: list[Process] = []
@@ -53,7 +53,7 @@ class End:
         self._since = clock.now()
         self._count()
         left, self._killed = self._left(), True
-        if self._folder is None or not procfs.cgroup_kill(self._folder):
+        if self._whole is None or not self._whole.kill():
             for process in left:
                 self._send(process, signal.SIGKILL)
         elif (first := leader(self._handle.session)) is not None:  # it may be outside of the cgroup
@@ -61,9 +61,13 @@ class End:
         self._since = clock.now()
         return tuple(f"{process.comm}[{process.pid}]" for process in left)
 
+    def stands(self) -> bool:
+        """Whether the cgroup that holds all that goes is there still; by its path it may be another session's."""
+        return self._whole is not None and self._whole.stands()
+
     def gone(self) -> bool:
         """Whether nothing that was to go is left."""
-        if self._folder is not None and procfs.cgroup_populated(self._folder):
+        if self._whole is not None and self._whole.populated():
             return False
         return not self._left() and not any(map(self._may_stray, self._strays))
 
@@ -122,8 +126,8 @@ class End:
                     to_do += [holder] if holder.pid not in known else []
 
     def _left(self) -> list[Process]:
-        if self._folder is not None:
-            return concerned(self._handle, self._extent)
+        if self._whole is not None:
+            return inside(self._whole, self._handle)
         # Twice: a list of children may leave some out while others end, see proc_pid_task_children(5).
         found = {process.pid: process for _ in range(2) for process in self._found()}
         self._known = list(found.values())

@@ -54,5 +54,5 @@ class Handles:
         """That of the session to which one of these cgroups belongs, the first if there are several."""
         for id in list(self._arriving):
             self.get(id)
-        paths = map(str, folders)
-        return next((self._all[self._inside[path]] for path in paths if path in self._inside), None)
+        found = (self._all[self._inside[path]] for path in map(str, folders) if path in self._inside)
+        return next((handle for handle in found if handle.cgroup is not None and handle.cgroup.stands()), None)

@@ -11,12 +11,12 @@ neither. Without logind there is no such cgroup, and what outlives its leader is
 
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 from .. import procfs
 from ..core.model import SessionId
 from ..members import Handle
+from ..procfs import Cgroup
 
 #: Stands in place of the PAM service that opened the session.
 SERVICE: Final = "mosh"
@@ -26,19 +26,19 @@ _FILES: Final = {"/usr/bin/mosh-server", "/usr/local/bin/mosh-server"}
 
 def heir(handle: Handle) -> Handle | None:
     """The same session led by its mosh-server, now that its leader is gone; None when it is over."""
-    folder = handle.cgroup or _folder(handle.session.uid, handle.scope)
-    server = None if folder is None else _server(folder)
-    if folder is None or server is None:
+    cgroup = handle.cgroup or _cgroup(handle.session.uid, handle.scope)
+    server = None if cgroup is None else _server(cgroup)
+    if cgroup is None or server is None:
         return None
     id = SessionId(handle.session.id.boot, server.pid, server.start)
     session = replace(handle.session, id=id, service=SERVICE, tty="")
-    return Handle(session=session, scope=handle.scope, folder=str(folder), inode=procfs.inode(folder))
+    return Handle(session=session, scope=handle.scope, folder=str(cgroup.path), inode=cgroup.inode)
 
 
 def server_of(uid: int, scope: str) -> procfs.Process | None:
     """The mosh-server in the scope that logind made for a session."""
-    folder = _folder(uid, scope)
-    return None if folder is None else _server(folder)
+    cgroup = _cgroup(uid, scope)
+    return None if cgroup is None else _server(cgroup)
 
 
 def serves(processes: Iterable[procfs.Process]) -> bool:
@@ -46,17 +46,18 @@ def serves(processes: Iterable[procfs.Process]) -> bool:
     return any(_is_server(process.pid) for process in processes)
 
 
-def _folder(uid: int, scope: str) -> Path | None:
+def _cgroup(uid: int, scope: str) -> Cgroup | None:
     """Where logind puts its scopes; once the leader is gone no process need tell."""
-    return procfs.cgroup_path(f"/user.slice/user-{uid}.slice/{scope}") if scope else None
+    folder = procfs.cgroup_path(f"/user.slice/user-{uid}.slice/{scope}") if scope else None
+    return None if folder is None else Cgroup(folder, procfs.inode(folder))
 
 
-def _server(folder: Path) -> procfs.Process | None:
+def _server(cgroup: Cgroup) -> procfs.Process | None:
     """The one that holds a terminal, the oldest if there are several.
 
     While a server starts, what it was forked from and what it forks look like it; that holds no terminal, and goes.
     """
-    found = [process for process in procfs.cgroup_members(folder) if process.alive and _is_server(process.pid)]
+    found = [process for process in cgroup.members() if process.alive and _is_server(process.pid)]
     return min(found, key=lambda one: (not procfs.ptys_held(one.pid), one.start, one.pid), default=None)
 
 

@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 from .. import procfs
 from ..core.model import Session, SessionId
 from ..links import Links
-from ..members import Handle, audited, connected, left_behind
+from ..members import Handle, audited, connected
 from ..slices import in_slices
 from ..words import clean
 from . import mosh
@@ -75,9 +75,9 @@ class Registry:
         return handle.session
 
     @property
-    def folders(self) -> frozenset[str]:
-        """The cgroups of all sessions, by path."""
-        return frozenset(handle.folder for handle in self._handles)
+    def folders(self) -> dict[str, int]:
+        """The cgroups of all sessions: their inodes by path."""
+        return {handle.folder: handle.inode for handle in self._handles}
 
     @property
     def groupless(self) -> int:
@@ -95,7 +95,7 @@ class Registry:
         alive = self._leaders.watch(handle.session.id)
         if self.wants_groups and not handle.session.groups:
             self._groupless.add(handle.session.id)
-        self._handles.put(handle if alive else left_behind(handle))
+        self._handles.put(handle)
         return alive
 
     def drop(self, session: SessionId) -> None:

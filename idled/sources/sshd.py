@@ -9,7 +9,7 @@ cannot have started.
 
 import os
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -20,6 +20,7 @@ from .sighting import Sighting
 
 _NAMES: Final = {"sshd", "sshd-session"}
 _USERS: Final = "user.slice"
+_NONE: Final[Mapping[str, int]] = {}
 _SCOPE: Final = re.compile(r"/user-\d+\.slice/(?P<scope>session-[^/]+\.scope)$")
 _TITLE: Final = re.compile(r"^sshd(?:-session)?: (?P<user>[^ @\[]+)(?P<guarded> \[priv\])?(?:@\S+)?$")
 
@@ -32,11 +33,12 @@ class Candidate(NamedTuple):
     guarded: bool  # a privileged sshd is apart from the user's
 
 
-def processes(*, logind: bool = False, known: Container[str] = ()) -> Iterator[procfs.Process]:
+def processes(*, logind: bool = False, known: Mapping[str, int] = _NONE) -> Iterator[procfs.Process]:
     """All among which there may be a connection; with `logind` only those that it was not told of, or does not tell of.
 
     The former stay in the cgroup of what started sshd. The latter are in a scope of a session, in its user.slice, that
-    is not among the `known` ones: a logind that is started again among hundreds of sessions forgets some.
+    is not among the `known` ones (inodes by path): a logind that is started again among hundreds of sessions forgets
+    some.
     """
     root = procfs.cgroup_root() if logind else None
     if root is None:
@@ -44,7 +46,7 @@ def processes(*, logind: bool = False, known: Container[str] = ()) -> Iterator[p
         return
     yield from procfs.cgroup_members(root, but=_USERS)
     for scope in procfs.cgroups(root / _USERS, "user-*.slice/session-*.scope"):
-        if str(scope) not in known:
+        if procfs.inode(scope) != known.get(str(scope)):
             yield from procfs.cgroup_members(scope)
 
 

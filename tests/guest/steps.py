@@ -37,7 +37,7 @@ _PLACES: Final[dict[str, tuple[Any, str]]] = {
     "rename": (os, "replace"),
     "unlink": (os, "unlink"),
     "signal": (procfs, "send"),
-    "kill": (procfs, "cgroup_kill"),
+    "kill": (procfs.Cgroup, "kill"),
     "call": (DBusConnection, "send"),
     "greeting": (BaseSelectorEventLoop, "sock_sendall"),
     "answer": (service, "_send"),

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+
+from tests.terminal.bench import until
 
 from .installed import END, LATE, SEC, Installed, number
 from .terminal import Unseen, boottime
@@ -18,6 +22,8 @@ STUBBORN = {
     "stopped job": "sleep 1005 & kill -STOP $!",
     "forks all the time": "setsid sh -c \"trap '' HUP; while :; do sleep 0.01; done\" >/dev/null 2>&1 </dev/null &",
 }
+
+NAMES = "loginctl list-sessions --no-legend | awk '{ print $1 }'"
 
 
 @pytest.mark.parametrize("what", STUBBORN)
@@ -44,6 +50,7 @@ def test_another_session_of_the_same_user_goes_on(idled: Installed) -> None:
                 continue
         busy.type("\x15echo still $((40+2))\n")
         busy.expect("still 42")
+        idled.wait_ended("alice")
         assert len(idled.events("ended")) == 1
 
 
@@ -80,3 +87,51 @@ def test_end_user_takes_all_of_the_user(idled: Installed) -> None:
         assert [line for line in idled.processes("carol") if "sleep" in line] == []
     finally:
         idled.machine.run("loginctl", "disable-linger", "carol")
+
+
+@pytest.fixture
+def counted_names(idled: Installed) -> Iterator[None]:
+    """Sessions are called by logind's own count, from the start again with each logind: they have no audit session."""
+    machine = idled.machine
+    machine.sh("sed -i.saved /pam_loginuid/d /etc/pam.d/sshd")
+    until(lambda: machine.sh(NAMES) == "", 20)
+    machine.run("systemctl", "restart", "systemd-logind")
+    yield
+    machine.sh("mv /etc/pam.d/sshd.saved /etc/pam.d/sshd")
+
+
+#: How a daemon is away, and how it comes back.
+AWAY = {
+    "hung": ("systemctl kill --signal=STOP idled", "systemctl kill --signal=CONT idled"),
+    "stopped": ("systemctl stop idled", "systemctl start idled"),
+}
+
+
+@pytest.mark.parametrize(("end", "other"), [("session", "alice"), ("session", "bob"), ("user", "alice")])
+@pytest.mark.parametrize("away", AWAY)
+@pytest.mark.usefixtures("counted_names")
+def test_a_daemon_that_was_away_ends_nobody_by_the_name(idled: Installed, away: str, end: str, other: str) -> None:
+    """An end has begun; when the daemon goes on, logind was restarted and calls another session by the same name.
+
+    The same user's has the path of the cgroup, too.
+    """
+    machine = idled.machine
+    idled.limits(idle="4s", more=f'kill_after = "3s"\nend = "{end}"\n')
+    with idled.login("alice") as first:
+        name = machine.sh(NAMES)
+        first.type(STUBBORN["ignores HUP and TERM"] + "\n")
+        first.wait_closed(20)
+    goes, comes = AWAY[away]
+    machine.sh(goes)
+    try:
+        machine.sh("pkill -KILL -u alice; systemctl stop user-1001.slice")
+        until(lambda: not machine.sh("ls -d /sys/fs/cgroup/user.slice/user-1001.slice 2>/dev/null || true"), 20)
+        machine.run("systemctl", "restart", "systemd-logind")
+        with idled.login(other) as second:
+            assert machine.sh(NAMES) == name
+            machine.sh(comes)
+            typed = second.type("x")
+            assert 4 * SEC <= second.wait_closed(20) - typed <= 4 * SEC + LATE
+    finally:
+        machine.sh(comes)
+    assert number(idled.event("ended", IDLED_USER="alice"), "SURVIVORS") == 0

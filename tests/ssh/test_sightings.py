@@ -17,9 +17,10 @@ from idled import procfs
 from idled.core.model import Session, SessionId
 from idled.links import Links
 from idled.members import Handle, connected
+from idled.sources import sshd
 from idled.sources.sighting import Sighting
 from tests.guest.terminal import Terminal, boottime
-from tests.terminal.bench import until
+from tests.terminal.bench import NOBODY, Cgroup, Child, shell, until
 
 from .server import PASSPHRASE, Login, Server, sightings
 
@@ -167,3 +168,15 @@ def test_the_connection_of_a_session_is_found_through_its_leader(server: Server,
         elsewhere = replace(session, service="login")
         assert connected(Handle(session=elsewhere), links).connection == ""
         assert connected(Handle(session=session, connection="known"), links).connection == "known"
+
+
+def test_who_has_the_path_of_another_session_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a logind that is restarted gives a name again, and the path of the cgroup with it."""
+    with Cgroup(f"user.slice/user-{NOBODY}.slice/session-1.scope") as cgroup:
+        monkeypatch.setattr(procfs, "cgroup_root", lambda: cgroup.top)
+        known = {str(cgroup.path): procfs.inode(cgroup.path)}
+        cgroup.make_anew()
+        with Child(shell("echo"), cgroup=cgroup.path) as child:
+            assert [found.pid for found in sshd.processes(logind=True, known=known)] == [child.pid]
+            known = {str(cgroup.path): procfs.inode(cgroup.path)}
+            assert list(sshd.processes(logind=True, known=known)) == []

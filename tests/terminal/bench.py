@@ -221,6 +221,13 @@ class Cgroup:
         self.path.mkdir(parents=True)
         self.name = f"/{self.path.relative_to(root)}"
 
+    def make_anew(self) -> None:
+        """Another one of the same path, and those above it, all of which must be empty."""
+        for folder in (self.path, *self.path.parents):
+            if folder.is_relative_to(self.top):
+                folder.rmdir()
+        self.path.mkdir(parents=True)
+
     def pids(self) -> set[int]:
         """Everything in it and below it that lives."""
         lists = [path.read_text() for path in self.top.rglob("cgroup.procs")]
@@ -238,6 +245,11 @@ class Cgroup:
         for folder in sorted(self.top.rglob("*/"), key=lambda path: -len(path.parts)):
             folder.rmdir()
         self.top.rmdir()
+
+
+def cgroup_at(path: Path) -> procfs.Cgroup:
+    """The one that has that path just now."""
+    return procfs.Cgroup(path, procfs.inode(path))
 
 
 def lives(pid: int) -> bool:

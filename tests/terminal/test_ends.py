@@ -163,6 +163,38 @@ def test_what_forks_all_the_time_is_never_taken_for_gone(cgroup: Cgroup, monkeyp
         assert not ending.gone()
 
 
+@pytest.mark.parametrize("extent", [Extent.SESSION, Extent.USER])
+def test_who_has_the_path_by_now_is_not_ended_for_it(cgroup: Cgroup, extent: Extent) -> None:
+    """As a logind that is restarted gives a name again, and the path of the cgroup with it."""
+    with Child(shell("echo"), cgroup=cgroup.path) as leader:
+        ending = End(handle_of(leader.process, cgroup=cgroup.path, uid=NOBODY), extent)
+        ending.hang_up()
+        assert ending.stands()
+    until(lambda: not cgroup.populated())
+    cgroup.make_anew()
+    with Child(shell("echo"), cgroup=cgroup.path) as other:
+        assert not ending.stands()
+        assert ending.gone()
+        assert ending.kill() == ()
+        ending.hang_up()
+        assert lives(other.pid)
+
+
+@pytest.mark.parametrize("extent", [Extent.SESSION, Extent.USER])
+def test_an_end_that_begins_late_is_not_that_of_who_has_the_path_by_now(cgroup: Cgroup, extent: Extent) -> None:
+    with Child(shell("echo"), cgroup=cgroup.path) as leader:
+        handle = handle_of(leader.process, cgroup=cgroup.path, uid=NOBODY)
+    until(lambda: not cgroup.populated())
+    cgroup.make_anew()
+    with Child(shell("echo"), cgroup=cgroup.path) as other:
+        ending = End(handle, extent)
+        assert not ending.stands()
+        ending.hang_up()
+        assert ending.kill() == ()
+        finish(ending)
+        assert lives(other.pid)
+
+
 def test_a_tmux_server_goes_with_its_session(cgroup: Cgroup, tmp_path: Path) -> None:
     script = f"tmux -f /dev/null -S {tmp_path}/socket new-session -d 'sleep 1000' && echo started"
     with Child(shell(script), cgroup=cgroup.path) as leader:

@@ -22,6 +22,7 @@ from tests.terminal.bench import (
     Cgroup,
     Child,
     Pty,
+    cgroup_at,
     descriptors_left,
     is_root,
     lives,
@@ -87,9 +88,10 @@ def test_what_cannot_be_read_for_want_of_descriptors_is_not_gone(sleeper: Child,
 @is_root
 def test_a_cgroup_that_cannot_be_read_for_want_of_descriptors_is_not_empty(cgroup: Cgroup) -> None:
     with Child(SLEEPER, cgroup=cgroup.path) as child:
-        for read in (procfs.cgroup_populated, lambda path: list(procfs.cgroup_members(path)), procfs.cgroup_kill):
+        there = cgroup_at(cgroup.path)
+        for read in (there.populated, there.members, there.kill):
             with descriptors_left(0), pytest.raises(OSError, match="Too many open files"):
-                read(cgroup.path)
+                read()
         assert lives(child.pid)
 
 
@@ -425,8 +427,30 @@ def test_members_are_those_in_it_and_below(cgroup: Cgroup) -> None:
 def test_a_cgroup_that_is_gone_has_no_members(cgroup: Cgroup) -> None:
     gone = cgroup.path / "gone"
     assert list(procfs.cgroup_members(gone)) == []
-    assert not procfs.cgroup_populated(gone)
-    assert procfs.cgroup_kill(gone), "nothing is left there"
+    assert not cgroup_at(gone).populated()
+    assert cgroup_at(gone).members() == []
+
+
+def test_a_cgroup_is_not_the_one_that_has_its_path_later(cgroup: Cgroup) -> None:
+    """Not for who looks, nor for who kills; and one that is gone needs no killing."""
+    with Child(SLEEPER, cgroup=cgroup.path) as child:
+        was = cgroup_at(cgroup.path)
+        assert was.stands()
+        assert was.populated()
+        assert [process.pid for process in was.members()] == [child.pid]
+    until(lambda: not cgroup.populated())
+    cgroup.make_anew()
+    with Child(SLEEPER, cgroup=cgroup.path) as other:
+        assert not was.stands()
+        assert not was.populated()
+        assert was.members() == []
+        assert was.kill(), "nothing is left of it"
+        assert lives(other.pid)
+        assert cgroup_at(cgroup.path).kill()
+        until(lambda: not lives(other.pid))
+    cgroup.path.rmdir()
+    assert was.kill()
+    cgroup.path.mkdir()
 
 
 def test_a_cgroup_may_go_between_open_and_read(cgroup: Cgroup, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -448,7 +472,7 @@ def test_a_cgroup_may_go_between_open_and_read(cgroup: Cgroup, monkeypatch: pyte
     monkeypatch.setattr(procfs, "_read", read_too_late)
     with Child(SLEEPER, cgroup=cgroup.path) as child:
         assert [process.pid for process in procfs.cgroup_members(cgroup.path)] == [child.pid]
-        assert not procfs.cgroup_populated(below)
+        assert not cgroup_at(below).populated()
 
 
 def test_a_threaded_cgroup_hides_nobody(cgroup: Cgroup) -> None:
@@ -461,8 +485,8 @@ def test_a_threaded_cgroup_hides_nobody(cgroup: Cgroup) -> None:
         (cgroup.path / "domain" / "threads" / "cgroup.threads").write_text(str(child.pid))
         assert procfs.cgroup(child.pid) == f"{cgroup.name}/domain/threads"
         assert [process.pid for process in procfs.cgroup_members(cgroup.path)] == [child.pid]
-        assert procfs.cgroup_kill(cgroup.path)
-        until(lambda: not procfs.cgroup_populated(cgroup.path))
+        assert cgroup_at(cgroup.path).kill()
+        until(lambda: not cgroup_at(cgroup.path).populated())
 
 
 def test_cgroups_deeper_than_python_can_recurse(cgroup: Cgroup, shallow: int) -> None:
@@ -473,17 +497,17 @@ def test_cgroups_deeper_than_python_can_recurse(cgroup: Cgroup, shallow: int) ->
             stack.callback(folder.rmdir)
         with Child(SLEEPER, cgroup=deepest) as child:
             assert [process.pid for process in procfs.cgroup_members(cgroup.path)] == [child.pid]
-        until(lambda: not procfs.cgroup_populated(cgroup.path))
+        until(lambda: not cgroup_at(cgroup.path).populated())
 
 
 def test_populated_says_whether_anyone_lives_in_it(cgroup: Cgroup) -> None:
     below = cgroup.path / "below"
     below.mkdir()
-    assert not procfs.cgroup_populated(cgroup.path)
+    assert not cgroup_at(cgroup.path).populated()
     with Child(SLEEPER, cgroup=below) as child:
-        assert procfs.cgroup_populated(cgroup.path)
+        assert cgroup_at(cgroup.path).populated()
         os.kill(child.pid, signal.SIGKILL)
-        until(lambda: not procfs.cgroup_populated(cgroup.path))
+        until(lambda: not cgroup_at(cgroup.path).populated())
         assert child.process.state == "Z", "the dead that nobody waited for do not count"
 
 
@@ -512,14 +536,14 @@ def test_killing_what_forks_all_the_time(cgroup: Cgroup) -> None:
         first = until(lambda: pids if len(pids := cgroup.pids()) > 4 else None)
         until(lambda: not first & cgroup.pids() - {min(first)})
         begin = time.monotonic()
-        assert procfs.cgroup_kill(cgroup.path)
-        until(lambda: not procfs.cgroup_populated(cgroup.path), 5)
+        assert cgroup_at(cgroup.path).kill()
+        until(lambda: not cgroup_at(cgroup.path).populated(), 5)
         assert time.monotonic() - begin < 5
         assert outside.process.alive
 
 
 def test_a_kernel_that_cannot_kill_a_cgroup(tmp_path: Path) -> None:
-    assert not procfs.cgroup_kill(tmp_path), "the folder is there, the file is not"
+    assert not cgroup_at(tmp_path).kill(), "the folder is there, the file is not"
 
 
 @pytest.mark.parametrize(

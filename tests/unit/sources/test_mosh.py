@@ -18,7 +18,7 @@ import pytest
 from idled import procfs
 from idled.members import Handle, members
 from idled.sources import mosh
-from tests.terminal.bench import NOBODY, Cgroup, Child, handle_of, is_root, shell, until
+from tests.terminal.bench import NOBODY, Cgroup, Child, cgroup_at, handle_of, is_root, shell, until
 
 SCOPE = "session-1.scope"
 HOLDS_A_PTY = "import os, time; os.openpty(); print('ready', flush=True); time.sleep(1000)"
@@ -66,8 +66,17 @@ def test_the_server_leads_the_same_session(scope: Path, server: Path) -> None:
         assert heir is not None
         assert (heir.session.id.pid, heir.session.id.start) == (process.pid, process.process.start)
         assert heir.session == replace(was.session, id=heir.session.id, service="mosh", tty="")
-        assert (heir.scope, heir.cgroup, heir.connection) == (SCOPE, scope, "")
+        assert (heir.scope, heir.cgroup, heir.connection) == (SCOPE, cgroup_at(scope), "")
         assert pid_of(mosh.server_of(NOBODY, SCOPE)) == process.pid
+
+
+def test_a_server_of_who_has_the_path_by_now_is_none_of_the_session(scope: Path, server: Path) -> None:
+    """As a logind that is restarted gives a name again, and the path of the cgroup with it."""
+    was = gone(folder=str(scope), inode=procfs.inode(scope))
+    scope.rmdir()
+    scope.mkdir()
+    with running(server, scope, uid=NOBODY):
+        assert mosh.heir(was) is None
 
 
 def test_without_a_server_it_is_over(scope: Path, server: Path) -> None:

@@ -19,13 +19,24 @@ from typing import Any
 import pytest
 
 from idled import procfs
-from idled.core.model import Session, SessionId
-from idled.members import located
+from idled.core.model import Extent, Session, SessionId
+from idled.members import located, members, strays_of, whole
 from idled.sources import mosh
 from idled.sources import registry as module
 from idled.sources.registry import Registry, groups_of
 from idled.sources.sighting import Sighting
-from tests.terminal.bench import Cgroup, Child, handle_of, is_root, lives, open_descriptors, python, shell
+from tests.terminal.bench import (
+    NOBODY,
+    Cgroup,
+    Child,
+    cgroup_at,
+    handle_of,
+    is_root,
+    lives,
+    open_descriptors,
+    python,
+    shell,
+)
 
 #: Says when it is there, and when it has connected to a port.
 CALLER = """
@@ -281,7 +292,7 @@ def test_what_left_its_parent_is_found_by_the_cgroup(bench: Bench) -> None:
                 assert bench.registry.around(pid) == seen  # also where nobody has looked at the session yet
                 handle = bench.registry.get(seen.id)
                 assert handle is not None
-                assert handle.cgroup == cgroup.path
+                assert handle.cgroup == cgroup_at(cgroup.path)
                 assert bench.registry.around(stranger.pid) is None
 
     bench.run(story)
@@ -320,15 +331,36 @@ def test_a_remembered_session_whose_name_is_given_to_another_one(bench: Bench) -
 
     async def story() -> None:
         with Cgroup("session-c1.scope") as cgroup, Child(SLEEPER, cgroup=cgroup.path) as leader:
-            handle = replace(handle_of(leader.process), scope="session-c1.scope")
+            handle = replace(handle_of(leader.process, uid=NOBODY), scope="session-c1.scope")
             handle = located(replace(handle, session=replace(handle.session, logind="c1")))
-        assert handle.cgroup == cgroup.path
+        assert handle.cgroup is not None
         with Cgroup("session-c1.scope") as cgroup, Child(SLEEPER, cgroup=cgroup.path):
             assert not bench.registry.adopt(handle)
             adopted = bench.registry.get(handle.session.id)
             assert adopted is not None
-            assert (adopted.cgroup, adopted.scope, adopted.session.logind) == (None, "", "")
+            assert members(adopted) == []
+            assert [whole(adopted, extent) for extent in Extent] == [None] * 3
+            assert [strays_of(adopted, extent) for extent in Extent] == [()] * 3
             bench.registry.drop(handle.session.id)
+
+    bench.run(story)
+
+
+def test_who_has_the_path_of_a_session_is_not_in_it(bench: Bench) -> None:
+    async def story() -> None:
+        with Cgroup("session-1.scope") as cgroup:
+            with Child(SLEEPER, cgroup=cgroup.path) as leader:
+                seen = await bench.registry.see(sighting(leader, scope="session-1.scope"))
+                assert seen is not None
+                assert bench.registry.get(seen.id) is not None  # a look, which finds the cgroup
+                with Child(SLEEPER, cgroup=cgroup.path) as inside:
+                    assert bench.registry.around(inside.pid) == seen
+                    assert bench.registry.folders == {str(cgroup.path): procfs.inode(cgroup.path)}
+            await bench.until(lambda: not cgroup.populated())
+            cgroup.make_anew()
+            with Child(SLEEPER, cgroup=cgroup.path) as other:
+                assert bench.registry.around(other.pid) is None
+            bench.registry.drop(seen.id)
 
     bench.run(story)
 
