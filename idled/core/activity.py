@@ -85,6 +85,7 @@ class ConnectionLook:
     wire_in: int  # bytes on the wire
     wire_out: int  # of those sent, the ones that were acknowledged
     unread: int = 0  # of those received, what sshd has not read yet
+    stopped: bool = False  # and will not, as its user stopped it, or took it to where it can be frozen
     unheard: int = 0  # bytes that were written and not yet acknowledged
     heard_at: Usec | None = None  # when the client last acknowledged anything
     counted: int | None = None  # pid of the sshd whose counters the next two come from

@@ -175,19 +175,32 @@ class Engine:
 
         The first one that shows something never is: there is nothing to compare it with.
         """
-        amid = look is not None and look.connection is not None and look.connection.moving
         lacking = look is not None and lacks(watch.memory.trace, look)
-        fed = watch.memory.trace.inner and any(other.put_off for other in self._watches.liveliest_others(watch))
-        unclear = amid or fed or (lacking and not watch.lacking)
+        connection = look.connection if look is not None else None
+        watch.unread = connection is not None and connection.unread > 0 and not connection.stopped
+        amid = connection is not None and connection.moving
+        pauses = self._pauses(watch, amid or (lacking and not watch.lacking), now)
         shown = watch.memory.trace.connection is not None or watch.memory.trace.terminals != ()
-        if not unclear or not shown or watch.put_off == len(timing.PUT_OFF) or self._is_over(watch, now):
+        if watch.put_off >= len(pauses) or not shown or self._is_over(watch, now):
             watch.put_off, watch.lacking = 0, lacking
             return False
-        again, over_at = now + timing.PUT_OFF[watch.put_off], self._over_at(watch)
+        again, over_at = now + pauses[watch.put_off], self._over_at(watch)
         self._schedule(watch)
         self._watches.schedule(watch, again if over_at is None else min(again, over_at))
         watch.put_off += 1
         return True
+
+    def _pauses(self, watch: Watch, unclear: bool, now: Usec) -> tuple[Usec, ...]:
+        """How long its look is put off, again and again."""
+        feeds = self._watches.liveliest_others(watch) if watch.memory.trace.inner else []
+        if (watch.unread or any(other.unread for other in feeds)) and self._is_idle(watch, now):
+            return timing.PUT_OFF_UNREAD
+        return timing.PUT_OFF if unclear or any(other.put_off for other in feeds) else ()
+
+    def _is_idle(self, watch: Watch, now: Usec) -> bool:
+        """Whether its idle timeout has come, by what was seen so far."""
+        due = timing.due_at(watch.memory, watch.limits, Reason.IDLE, watch.observed)
+        return due is not None and due <= now and not watch.memory.idle.noted
 
     def _note_coarse(self, watch: Watch, now: Usec) -> None:
         if not watch.memory.trace.coarse:

@@ -25,6 +25,9 @@ T12. An end begins with SIGHUP; what is left ``kill_after`` later gets SIGKILL, 
 T13. A look that finds the two sshd of a connection in the midst of something, or lacks what the one before showed
     (see ``activity``, lacks), is taken again 10 ms later, then after twice as long, five times at most. The first look
     is not, nor is one that lacks something yet again; and the absolute timeout waits for none.
+    Where the idle timeout is due while bytes wait to be read by sshd, or by that of a session from where this one may
+    be fed, it is taken again eight times, for 2.55 s in all: what sshd reads then tells whether it was a key. One that
+    its user stopped, or took to where it can be frozen, is not waited for.
 """
 
 from dataclasses import dataclass, replace
@@ -41,6 +44,7 @@ UNOBSERVED_LOOK: Final = MIN
 WARY_LOOK: Final = 3 * SEC
 #: How long looks that are not clear are put off, one after the other.
 PUT_OFF: Final = (10 * MSEC, 20 * MSEC, 40 * MSEC, 80 * MSEC, 160 * MSEC)
+PUT_OFF_UNREAD: Final = (*PUT_OFF, 320 * MSEC, 640 * MSEC, 1280 * MSEC)
 FIRST_LOOK: Final = SEC
 YOUNG: Final = MIN
 #: By then an sshd has made the process whose bytes are counted.

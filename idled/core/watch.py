@@ -42,6 +42,7 @@ class Watch:
     observed: bool = False
     looking: bool = False
     put_off: int = 0  # looks in a row that were not clear
+    unread: bool = False  # at the last look, put off or not, bytes waited for an sshd that can read them
     lacking: bool = False  # the last look showed less than one before, however often it was taken
     next_at: Usec | None = None
     survivors: tuple[str, ...] = ()

@@ -115,16 +115,18 @@ class Connections:
 
     def _try(self, pair: Tuple4, sshd: int | None, leader: int | None) -> tuple[ConnectionLook | None, bool]:
         """One look, and whether nothing moved meanwhile."""
-        counters, found, asleep = _counters(sshd, leader), self._ask(pair), _asleep(sshd) and _asleep(leader)
-        still = asleep and counters == _counters(sshd, leader)
+        counters, found, states = _counters(sshd, leader), self._ask(pair), (_state(sshd), _state(leader))
+        still = "R" not in states and counters == _counters(sshd, leader)
         if found is None:
             return None, still
+        unread = found.wire_in - found.read
         look = ConnectionLook(
             received_at=found.at - found.received_ago,
             sent_at=found.at - found.sent_ago,
             wire_in=found.wire_in,
             wire_out=found.wire_out,
-            unread=found.wire_in - found.read,
+            unread=unread,
+            stopped=unread > 0 and (states[0] == "T" or _is_elsewhere(sshd, leader)),
             unheard=found.written - found.wire_out,
             heard_at=found.at - found.heard_ago,
         )
@@ -192,9 +194,14 @@ def _counters(sshd: int | None, leader: int | None) -> _Counters | None:
     return None if own is None or other is None else _Counters(own, other)
 
 
-def _asleep(pid: int | None) -> bool:
+def _state(pid: int | None) -> str:
     process = None if pid is None else procfs.process(pid)
-    return process is None or process.state != "R"
+    return "" if process is None else process.state
+
+
+def _is_elsewhere(sshd: int | None, leader: int | None) -> bool:
+    """Whether the user manager took it out of the session, to where its user can freeze it, which its state hides."""
+    return sshd is not None and leader is not None and procfs.cgroup(sshd) != procfs.cgroup(leader)
 
 
 def user_side(leader: procfs.Process, uid: int, before: int | None = None) -> int | None:

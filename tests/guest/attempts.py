@@ -64,6 +64,15 @@ link.recv(1000)
 link.sendall(b"BEGIN\r\n" + new_method_call(manager, "StartTransientUnit", "ssa(sv)a(sa(sv))", moved).serialise(1))
 link.recv(1000)
 """
+#: Stops the own sshd all the time, but for moments in which it may be looked at.
+FLICKER = """
+import os, signal, sys, time
+sshd = int(sys.argv[1])
+while True:
+    os.kill(sshd, signal.SIGCONT)
+    os.kill(sshd, signal.SIGSTOP)
+    time.sleep(0.001)
+"""
 #: Holds a process stopped, and would hold it when it exits (PTRACE_SEIZE with PTRACE_O_TRACEEXIT, PTRACE_INTERRUPT).
 TRACE = """
 import ctypes, signal, sys, time
@@ -84,7 +93,15 @@ fcntl.ioctl(master, termios.TIOCPKT, struct.pack("i", 1))
 time.sleep(1000)
 """
 #: In /tmp, with the ending .py.
-SCRIPTS = {"hops": HOPS, "bomb": BOMB, "names": NAMES, "move": MOVE, "trace": TRACE, "packets": PACKETS}
+SCRIPTS = {
+    "hops": HOPS,
+    "bomb": BOMB,
+    "names": NAMES,
+    "move": MOVE,
+    "flicker": FLICKER,
+    "trace": TRACE,
+    "packets": PACKETS,
+}
 
 
 @dataclass(frozen=True)
@@ -99,6 +116,17 @@ class Attempt:
     shown: str
 
 
+AGAIN = "stops its sshd again and again"
+#: Of somebody whose client sends keepalives.
+READS_NOTHING = {
+    "has the user manager take its sshd, and freezes it": Attempt(
+        "alice",
+        "python3 /tmp/move.py $PPID; until moved=$(sed -n s/^0:://p /proc/$PPID/cgroup | grep moved.scope); do :; done;"
+        " echo 1 >/sys/fs/cgroup$moved/cgroup.freeze; sleep 1009",
+        "grep -q 'frozen 1' $(sed -n 's,^0::\\(.*moved.scope\\),/sys/fs/cgroup\\1/cgroup.events,p' $(of ^sshd cgroup))",
+    ),
+    AGAIN: Attempt("alice", "python3 /tmp/flicker.py $PPID", "grep -q 'State:.T' $(of ^sshd status)"),
+}
 STAYS_ON = {
     "hops from process to process": Attempt(
         "alice",

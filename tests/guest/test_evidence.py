@@ -150,8 +150,13 @@ def test_without_counters_stamps_and_the_last_packet_must_do(idled: Installed) -
 
 #: Of OpenSSH 9.5 and later; what it sends by itself after a key makes a session chatty.
 NO_CHAFF = ("-o", "IgnoreUnknown=ObscureKeystrokeTiming", "-o", "ObscureKeystrokeTiming=no")
-#: The sshd that moves the bytes of a user does nothing more, as where it waits for a journal or a disk.
+#: The sshd that moves the bytes of a user does nothing more, since its user stopped it.
 STUCK = "pkill -STOP -u alice '^sshd'"
+#: The same, as where it waits for a journal or a disk or has no time: by the freezer. $1 is 1, and 0 for the end of it.
+BUSY = """
+scope=$(sed -n s/^0:://p /proc/$(pgrep -n -u alice '^sshd')/cgroup)
+echo "$1" >"/sys/fs/cgroup$scope/cgroup.freeze"
+"""
 
 
 def use(forward: str, *, waits: bool) -> int:
@@ -185,6 +190,22 @@ def test_a_key_that_sshd_has_not_read_yet_counts(idled: Installed, way: str) -> 
         machine.sh(STUCK)
         passes(terminal, 2)
         typed = terminal.type("y") if way == "terminal" else use(forward, waits=False)
+        closed = terminal.wait_closed(30)
+    assert IDLE * SEC <= closed - typed <= IDLE * SEC + LATE
+
+
+@pytest.mark.parametrize("options", [CLIENT_ALIVE, ()], ids=["keepalives", "client as installed"])
+def test_a_key_that_sshd_reads_after_the_end_counts(idled: Installed, options: tuple[str, ...]) -> None:
+    """It has no time when the session is due, and reads only then what came before."""
+    idled.limits(idle=f"{IDLE}s")
+    with idled.login("alice", *options) as terminal:
+        due = terminal.type("x") + IDLE * SEC
+        passes(terminal, (due - boottime()) / SEC - 1)
+        idled.machine.sh(BUSY, "1")
+        typed = terminal.type("y")
+        assert typed < due
+        passes(terminal, (due - boottime()) / SEC + 1)
+        idled.machine.sh(BUSY, "0")
         closed = terminal.wait_closed(30)
     assert IDLE * SEC <= closed - typed <= IDLE * SEC + LATE
 

@@ -10,22 +10,27 @@ import errno
 import re
 from contextlib import ExitStack
 
+import pytest
+
 from tests.terminal.bench import until
 
-from .attempts import FULL, SCRIPTS, STAYS_ON, WEDGED, Attempt
+from .attempts import AGAIN, FULL, READS_NOTHING, SCRIPTS, STAYS_ON, WEDGED, Attempt
 from .installed import END, LATE, SEC, Installed, number
-from .machine import received_at
+from .machine import CLIENT_ALIVE, received_at
+from .terminal import Terminal
 
 #: Long enough to see meanwhile that each attempt took effect.
 IDLE = 14
+
+#: What an end may wait for an sshd that does not read what has arrived, and is not seen to be stopped.
+UNREAD = 2_550_000
 
 #: Each in a session of its own; all at once.
 ATTEMPTS = STAYS_ON | WEDGED
 
 
 def test_nobody_stays_and_nobody_is_late(idled: Installed) -> None:
-    for name, text in SCRIPTS.items():
-        idled.machine.write(f"/tmp/{name}.py", text)
+    bring_scripts(idled)
     idled.machine.sh("groupadd --force crew; gpasswd --add alice crew")
     left = try_all(idled)
     assert any("killed to end it" in entry["MESSAGE"] for entry in idled.events("trouble"))
@@ -36,14 +41,24 @@ def test_nobody_stays_and_nobody_is_late(idled: Installed) -> None:
             assert all(isinstance(value, str) and value.isprintable() for value in entry.values()), entry
 
 
+def bring_scripts(idled: Installed) -> None:
+    for name, text in SCRIPTS.items():
+        idled.machine.write(f"/tmp/{name}.py", text)
+
+
+def name_of(client: Terminal) -> str:
+    """What the terminal of a client is called in the guest."""
+    client.type("tty\n")
+    return client.expect(r"/dev/(pts/\d+)\r")[1]
+
+
 def try_all(idled: Installed) -> dict[str, list[str]]:
     """Have people try, each in a session of its own, and see that each is ended on time; what is left of each user."""
     terminals, known, typed = dict[str, str](), dict[str, str](), dict[str, int]()
     with ExitStack() as stack:
         clients = {what: stack.enter_context(idled.login(attempt.user)) for what, attempt in ATTEMPTS.items()}
         for what, client in clients.items():
-            client.type("tty\n")
-            terminals[what] = client.expect(r"/dev/(pts/\d+)\r")[1]
+            terminals[what] = name_of(client)
         ids = {terminal: one["id"] for one in idled.sessions() for terminal in one["terminals"]}
         idled.limits(idle=f"{IDLE}s", warn='["2s"]')
         for what, attempt in ATTEMPTS.items():
@@ -65,6 +80,21 @@ def try_all(idled: Installed) -> dict[str, list[str]]:
         clients[FULL].cont()
     assert {entry["IDLED_SESSION"] for entry in idled.events("warned")} == set(known.values())
     return left
+
+
+@pytest.mark.parametrize("what", READS_NOTHING)
+def test_who_lets_keepalives_wait_is_not_late_for_long(idled: Installed, what: str) -> None:
+    attempt = READS_NOTHING[what]
+    bring_scripts(idled)
+    idled.limits(idle=f"{IDLE}s")
+    with idled.login(attempt.user, *CLIENT_ALIVE) as client:
+        terminal = name_of(client)
+        typed = client.type(f"{attempt.command}\n")
+        until_shown(idled, attempt, terminal)
+        closed = client.wait_closed(IDLE + 20)
+        idled.wait_ended(attempt.user)
+    assert IDLE * SEC <= closed - typed <= IDLE * SEC + LATE + (UNREAD if what == AGAIN else 0)
+    assert idled.processes(attempt.user) == []
 
 
 #: $1 the user, $2 the terminal, $3 what is to be so.

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from idled.core.model import Extent, Mode, Reason
-from idled.core.span import DAY, HOUR, MIN, SEC, Usec
+from idled.core.span import DAY, HOUR, MIN, MSEC, SEC, Usec
 
-from .world import AMID, Login, Setting, World
+from .world import UNREAD, Login, Setting, World
 
 TIMEOUTS = st.none() | st.integers(5 * SEC, 15 * MIN)
 LEADS = st.sampled_from([(), (30 * SEC,), (2 * MIN, 30 * SEC), (10 * SEC, 5 * SEC, 1 * SEC)])
@@ -66,6 +66,29 @@ class Machine(RuleBasedStateMachine):
         if login is not None and login.observable:
             pty = login.ptys[which % len(login.ptys)] if login.ptys else None
             self.world.type(login, pty, keys=keys, read=read)
+
+    @rule(
+        who=WHO,
+        which=WHO,
+        keys=st.sampled_from([0, 1, 9]),
+        busy=st.integers(0, UNREAD - MSEC),
+        before=st.integers(0, 3 * SEC),
+        until=st.booleans(),
+    )
+    def arrive(self, who: int, which: int, keys: int, busy: Usec, before: Usec, until: bool) -> None:
+        """To an sshd that is busy for a moment; often just before the session is due."""
+        login = self.pick(who, forger=False)
+        if login is None or login.wire is None:
+            return
+        status = self.world.engine.status(login.id, self.world.now) if self.world.up else None
+        if until and status is not None and status.due_at is not None:
+            self.world.advance(max(0, status.due_at - self.world.now - before))
+        if login in self.world.open():
+            self.world.arrive(login, keys)
+            self.world.advance(busy)
+        if login in self.world.open():
+            self.world.be_read(login, login.ptys[which % len(login.ptys)] if login.ptys else None, keys)
+            self.world.advance(UNREAD)  # whoever was due is decided on then
 
     @rule(who=WHO, which=WHO, pauses=st.lists(SPANS, min_size=2, max_size=6))
     def work(self, who: int, which: int, pauses: list[Usec]) -> None:
@@ -207,8 +230,8 @@ class Machine(RuleBasedStateMachine):
             status = world.engine.status(login.id, world.now)
             assert status is not None and status.ending is None
             limited = [reason for reason in (Reason.IDLE, Reason.ABSOLUTE) if world.latest(login, reason)]
-            if login.amid:
-                assert world.engine.deadline is not None and world.engine.deadline <= world.now + AMID
+            if login.amid and world.mode is Mode.ENFORCE:
+                assert world.engine.deadline is not None and world.engine.deadline <= world.now + UNREAD
             elif limited:
                 assert status.due_at is not None and status.due_at > world.now
                 assert world.engine.deadline is not None and world.engine.deadline <= status.due_at

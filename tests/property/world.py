@@ -46,6 +46,8 @@ JIFFY = 4 * MSEC
 DOUBTS = 3
 #: Looks that are not clear are taken again so often at most, and put off no longer than this in all.
 AGAIN, AMID = 5, 310 * MSEC
+#: And those that find something to be read yet by sshd, when the session is due.
+UNREAD_AGAIN, UNREAD = 8, 2_550 * MSEC
 #: Fewer bytes than these may be keys that a terminal takes for itself.
 FEW = 5
 #: The longest time between two looks at a connection of which it is not known how long its client can be silent.
@@ -131,6 +133,7 @@ class Wire:
     issued: int = 0
     asked: int = 0
     answered: int = 0
+    unread: int = 0  # bytes that have arrived, and that sshd has not read
     amid: int = 0  # so many looks yet find the two sshd in the midst of it
     was_amid: bool = False  # the last one did
 
@@ -161,6 +164,7 @@ class Wire:
             sent_at=told(self.sent_at),
             wire_in=self.wire_in,
             wire_out=self.wire_out,
+            unread=self.unread,
             counted=4711,
             delivered=self.delivered,
             issued=self.issued - 92 * self.was_amid,
@@ -202,7 +206,8 @@ class Login:
     missing: str = ""  # which is this
     lost: bool = False  # a terminal that was seen was closed since
     lacked: bool = False  # the last look that counted found less than one before
-    amid: bool = False  # the last look is to be taken again: it fell in the midst of a rekey, or found less
+    read_at: Usec = -FAR  # when sshd last read what had waited
+    amid: bool = False  # the last look is to be taken again: it fell amid a rekey, or found less, or bytes wait
     again: int = 0  # so many in a row were
     stray: bool = False  # a terminal showed what may have been typed in another session of the user
     # what the engine said
@@ -345,12 +350,19 @@ class World:
         found = self._found(login, look)
         moving, lacking = look.connection is not None and look.connection.moving, login.lost or found != look
         unclear = moving or (lacking and not login.lacked)
-        login.amid = unclear and not login.unseen and login.again < AGAIN
+        most = UNREAD_AGAIN if self._waits(login, found) else AGAIN if unclear else 0
+        login.amid = not login.unseen and login.again < most
         login.again = login.again + 1 if login.amid else 0
         if not login.amid:
             login.lacked, login.lost = lacking, False
             self._see(login)
         return found
+
+    def _waits(self, login: Login, look: Look) -> bool:
+        """Whether the session is due while sshd has yet to read something."""
+        status = self.engine.status(login.id, self.now)
+        due = status is not None and status.due_at is not None and status.due_at <= self.now
+        return due and self.mode is Mode.ENFORCE and look.connection is not None and look.connection.unread > 0
 
     def _found(self, login: Login, look: Look) -> Look:
         """What is read of /proc, which may leave out what is there."""
@@ -374,6 +386,8 @@ class World:
                 doubtful = doubtful or moved[1]
             elif pty.unseen and pty.atime > self.wall + TICK:
                 pty.tainted = doubtful = True
+            elif pty.unseen and pty.tainted:
+                login.pretended_at = self.now  # there is nothing to tell by that nobody typed there
             if pty.queued and self._may_be_new(login, pty):
                 login.pretended_at = login.loose_at = self.now
             pty.seen, pty.unseen, pty.seen_lines = (pty.atime, pty.ctime, pty.queued), False, pty.lines
@@ -387,7 +401,8 @@ class World:
     def _looked(self, login: Login, doubtful: bool) -> None:
         login.unseen = False
         login.looked_at = self.now
-        login.seen_at = self.now if login.seen_at is None else login.seen_at
+        if login.seen_at is None and not (login.wire and login.wire.unread):
+            login.seen_at = self.now
         believed = not doubtful or login.wire is not None or login.doubts < DOUBTS
         login.sure_at = max(login.sure_at, login.fresh_at) if believed else login.sure_at
         login.fresh_at = 0
@@ -421,7 +436,11 @@ class World:
 
     def _put_off(self, login: Login, reason: Reason) -> Usec:
         """How long an end may wait until it is clear what is to be seen."""
-        return AMID if reason is Reason.IDLE and (login.unclear or login.stray) else 0
+        if reason is Reason.ABSOLUTE:
+            return 0
+        if login.wire is not None and (login.wire.unread or self.now - login.read_at < UNREAD):
+            return UNREAD
+        return AMID if login.unclear or login.stray else 0
 
     def _last_activity(self, login: Login) -> Usec:
         """Until when it may honestly seem to have been active."""
@@ -450,6 +469,8 @@ class World:
         if login.left:
             return  # nobody is there any more, which the engine has not been told
         early = self.earliest(login, reason) - self.now
+        if self.setting(login).absolute is not None:
+            early = min(early, self.earliest(login, Reason.ABSOLUTE) - self.now)  # it is over either way
         assert early <= 0, f"{reason.value} end {early} us early"
         assert self.now >= login.promised.get(reason, 0), "ended within the respite"
         latest = self.latest(login, reason)
@@ -472,7 +493,8 @@ class World:
             del self.logins[record.session.id].warned[record.reason]
         if record.kind is Kind.WOULD_END:
             assert record.session is not None and record.reason is not None and self.mode is Mode.OBSERVE
-            assert self.now >= self.earliest(self.logins[record.session.id], record.reason)
+            login = self.logins[record.session.id]
+            assert login.left or self.now >= self.earliest(login, record.reason)
 
     def put_in_force(self, login: Login, *, found: bool = True) -> None:
         """Take note of which limits came late, and so leave a respite."""
@@ -619,6 +641,26 @@ class World:
             login.wire.move(self.now, delivered=keys, issued=keys)
         login.typed(self.now, keys, sure=sure)
         login.watched = self._watches(login)
+
+    def arrive(self, login: Login, keys: int) -> None:
+        """Keys, or what no person said (0), come to an sshd that is too busy to read them; `be_read` has them read."""
+        assert login.wire is not None
+        login.wire.move(self.now, wire=36)
+        login.wire.unread += 36
+        login.loose_at = self.now
+        login.typed(self.now, keys, sure=keys > 0)  # without keys it may seem so
+        if keys and self.up:
+            login.sure_at = self.now  # whatever a look finds meanwhile
+        login.watched = self._watches(login)
+
+    def be_read(self, login: Login, pty: Pty | None, keys: int) -> None:
+        assert login.wire is not None
+        login.wire.unread, login.read_at, login.loose_at = 0, self.now, self.now
+        login.wire.delivered += keys
+        if keys and pty is not None:
+            pty.used = True
+            pty.read(self.wall)
+            pty.write(self.wall)
 
     def chatter(self, login: Login) -> None:
         """The client says something that no person said."""

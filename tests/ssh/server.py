@@ -95,7 +95,7 @@ class Server:
         self.port = free_port(address)
         self.folder = Path(tempfile.mkdtemp(prefix="idled-sshd-"))
         self.folder.chmod(0o755)
-        self._cgroup = Cgroup()
+        self.cgroup = Cgroup()
         self._make_keys()
         self._make_accounts()
         config = _CONFIG.format(
@@ -112,7 +112,7 @@ class Server:
         with open(self.folder / "log", "wb") as log:
             self._process = subprocess.Popen(
                 ["unshare", "--mount", "--propagation=private", "sh", "-c", _SETUP]
-                + ["sshd", str(self.folder), str(self._cgroup.path), SSHD],
+                + ["sshd", str(self.folder), str(self.cgroup.path), SSHD],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -173,7 +173,7 @@ class Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._cgroup:
+        with self.cgroup:
             self._process.kill()
             self._process.wait()
         shutil.rmtree(self.folder)

@@ -244,11 +244,33 @@ def test_what_has_arrived_and_was_not_read_is_not_delivered(login: Login) -> Non
     since = Since(login)
     login.freeze()
     login.client.type("abc")
-    until(lambda: since.now().wire_in > 0)
+    until(lambda: login.look().stopped)
+    assert login.look().unread > 0
     assert since.now()[:2] == (0, 0)
     login.freeze(thaw=True)
     login.client.expect("abc")
     until(lambda: since.now().delivered == 3)
+    assert not login.look().stopped
+
+
+def test_an_sshd_that_its_user_took_elsewhere_counts_as_stopped(login: Login) -> None:
+    """A frozen one shows no other state than one that sleeps. Where it was only root freezes it.
+
+    An sshd that is its own leader, as root's may be, has nobody to be compared with.
+    """
+    sshd, home = login.look().counted, login.server.cgroup.path
+    away = home / "away"
+    away.mkdir(exist_ok=True)
+    for where in (home, away):
+        (where / "cgroup.procs").write_text(str(sshd))
+        (where / "cgroup.freeze").write_text("1")
+        try:
+            login.client.type("a")
+            until(lambda: login.look().unread > 0)
+            assert login.look().stopped == (where == away and sshd != login.leader.pid)
+        finally:
+            (where / "cgroup.freeze").write_text("0")
+        until(lambda: login.look().unread == 0)
 
 
 def test_output_that_the_client_does_not_take(server: Server, user: str) -> None:

@@ -160,7 +160,7 @@ def test_a_look(watched: dict[str, Watched], kind: str, fault: str) -> None:
 def test_a_scan(server: Server, user: str, way: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It misses the session at worst; it never sees one that is none, or that is older than it is."""
     until(lambda: not server.leaders())
-    monkeypatch.setattr(procfs, "cgroup_root", lambda: server._cgroup.path)
+    monkeypatch.setattr(procfs, "cgroup_root", lambda: server.cgroup.path)
     with opened(server, user, way):
         (good,) = until(lambda: sightings(logind=True))
         for vanishing in each(FAULTS[fault]):
@@ -233,7 +233,7 @@ def test_a_look_says_that_descriptors_are_short(watched: dict[str, Watched], kin
 def test_a_scan_says_that_descriptors_are_short(
     server: Server, user: str, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(procfs, "cgroup_root", lambda: server._cgroup.path)
+    monkeypatch.setattr(procfs, "cgroup_root", lambda: server.cgroup.path)
     with opened(server, user, way):
         until(lambda: sightings(logind=True))
         assert never_answers(lambda: sightings(logind=True)) > 5

@@ -67,6 +67,8 @@ class Shown:
     sent: int = 0
     exact: bool = True
     connection: ConnectionLook | None = None  # in place of what follows from the above
+    unread: int = 0  # so many bytes wait to be read by sshd
+    stopped: bool = False  # which was stopped
     amid: int = 0  # so many looks yet find the two sshd of its connection in the midst of something
     terminals: tuple[TerminalLook, ...] = ()
     instead: list[dict[str, Any]] = field(default_factory=list)  # what the next looks show in place of that, one each
@@ -206,6 +208,8 @@ class Driver:
             sent_at=shown.active_at - TICK,
             wire_in=3_000,
             wire_out=3_000,
+            unread=shown.unread,
+            stopped=shown.stopped,
             counted=811,
             delivered=shown.sent,
             issued=0,

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A look that is not clear is taken again (timing, T13).
 
-It fell in the midst of what the two sshd of a connection say to each other, or it lacks what the one before showed.
+It fell in the midst of what the two sshd of a connection say to each other, or it lacks what the one before showed, or
+bytes waited to be read when the session was due.
 """
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from idled.core.events import Stepped
-from idled.core.model import SessionId
-from idled.core.span import MIN
+from idled.core.events import Kind, Stepped
+from idled.core.model import Mode, SessionId
+from idled.core.span import MIN, SEC
 
 from .driver import T0, Driver, policy, terminal
 
@@ -84,6 +86,135 @@ def test_the_absolute_timeout_waits_for_nothing(looked_at: float) -> None:
     driver.tell(Stepped(by=0))
     driver.until(1000)
     assert driver.told()[0] == "900 hang-up absolute"
+
+
+# What waits to be read
+
+
+def chatty(driver: Driver, **shown: Any) -> SessionId:
+    """One whose client sends keepalives, at 899 s; what waits to be read there is no input yet (activity, 13)."""
+    session = driver.open(**shown)
+    keep_alive(driver, session)
+    return session
+
+
+def keep_alive(driver: Driver, session: SessionId) -> None:
+    driver.until(890)
+    driver.shown[session].chatter_at = driver.now
+    driver.tell(Stepped(by=0))
+    driver.until(899)
+
+
+def arrive(driver: Driver, session: SessionId) -> None:
+    """Some bytes."""
+    driver.shown[session].chatter_at = driver.now
+    driver.shown[session].unread = 36
+
+
+@pytest.mark.parametrize(
+    ("read_at", "ended"), [(899.9, "900"), (900.1, "900.15"), (900.5, "900.63"), (902, "902.55"), (1000, "902.55")]
+)
+def test_an_end_waits_for_what_is_not_read_yet_and_not_for_long(read_at: float, ended: str) -> None:
+    driver = Driver(RULES)
+    session = chatty(driver)
+    arrive(driver, session)
+    driver.until(read_at)
+    driver.shown[session].unread = 0
+    driver.until(1000)
+    assert driver.told()[0] == f"{ended} hang-up idle"
+
+
+@pytest.mark.parametrize(("stopped_at", "ended"), [(899.9, "900"), (900.1, "900.15"), (900.7, "901.27")])
+def test_an_end_does_not_wait_for_an_sshd_that_is_stopped(stopped_at: float, ended: str) -> None:
+    driver = Driver(RULES)
+    session = chatty(driver)
+    arrive(driver, session)
+    driver.until(stopped_at)
+    driver.shown[session].stopped = True
+    driver.until(1000)
+    assert driver.told()[0] == f"{ended} hang-up idle"
+
+
+@pytest.mark.parametrize("read_at", [900.005, 900.2, 902.5])
+def test_who_typed_what_is_read_then_stays(read_at: float) -> None:
+    driver = Driver(RULES)
+    session = chatty(driver)
+    driver.until(899.9)
+    arrive(driver, session)
+    driver.until(read_at)
+    driver.shown[session].unread = 0
+    driver.shown[session].sent += 1
+    driver.until(1790)
+    assert driver.told() == []
+    driver.until(1803)
+    assert driver.told()[0].startswith("1799.9")
+
+
+def test_after_a_restart_too() -> None:
+    driver = Driver(RULES)
+    session = chatty(driver)
+    driver.active(session)
+    driver.until(1798)
+    arrive(driver, session)
+    driver.jump(1801)
+    driver.restart(RULES)
+    driver.until(1803)
+    assert driver.told() == []
+    driver.until(2000)
+    assert driver.told()[0] == "1803.55 hang-up idle"
+
+
+def test_what_waits_while_nothing_is_due_is_looked_at_as_ever() -> None:
+    driver = Driver(RULES)
+    session = chatty(driver)
+    driver.active(session)
+    driver.until(900)
+    arrive(driver, session)
+    driver.looks.clear()
+    driver.until(1000)
+    assert all(later - look >= 3 for look, later in pairwise(driver.looks))
+
+
+def test_what_waits_where_nothing_can_be_due_is_no_matter() -> None:
+    driver = Driver(policy(absolute_timeout=15 * MIN, warn_before=()))
+    arrive(driver, driver.open())
+    driver.until(1000)
+    assert driver.told()[0] == "900 hang-up absolute"
+
+
+def test_what_would_end_is_noted_once_whatever_waits() -> None:
+    driver = Driver(policy(Mode.OBSERVE, idle_timeout=15 * MIN))
+    session = chatty(driver)
+    arrive(driver, session)
+    driver.until(900)
+    driver.looks.clear()
+    driver.until(1000)
+    assert [kind for kind in driver.kinds() if kind is Kind.WOULD_END] == [Kind.WOULD_END]
+    assert driver.looks[:8] == [900.01, 900.03, 900.07, 900.15, 900.31, 900.63, 901.27, 902.55]
+    assert all(later - look >= 3 for look, later in pairwise(driver.looks[7:]))
+
+
+def test_the_absolute_timeout_does_not_wait_for_it() -> None:
+    driver = Driver(policy(idle_timeout=15 * MIN, absolute_timeout=15 * MIN + SEC, warn_before=()))
+    session = chatty(driver)
+    arrive(driver, session)
+    driver.until(1000)
+    assert driver.told()[0] == "901 hang-up idle"  # the earlier one
+
+
+@pytest.mark.parametrize(("read_at", "ended"), [(908.1, "908.16"), (1000, "910.56")])
+def test_a_terminal_that_is_fed_from_elsewhere_waits_for_what_is_not_read_there(read_at: float, ended: str) -> None:
+    driver = Driver(RULES)
+    driver.open(terminals=(replace(terminal("pts/0", T0), inner=True),))
+    there = driver.open()
+    driver.until(100)
+    driver.active(there)  # it is not due itself
+    keep_alive(driver, there)
+    arrive(driver, there)
+    driver.until(read_at)
+    driver.shown[there].unread = 0
+    driver.until(990)
+    assert driver.told()[0] == f"{ended} hang-up idle"
 
 
 # What a look lacks
