@@ -41,8 +41,8 @@ _HOST_KEYS: Final = (
     _HostKey(89, 136, 138, 142),  # ecdsa, 384 bits
     _HostKey(89, 172, 172, 176),  # ecdsa, 521 bits
 )
-#: Sizes of the answers that give a group of 2048 to 8192 bits.
-_GROUPS: Final = tuple(bits // 8 + 16 for bits in (2048, 3072, 4096, 6144, 7680, 8192))
+#: Sizes of the answers that give a group of 2048, 3072, 4096, 6144, 7680 or 8192 bits.
+_GROUPS: Final = (272, 400, 528, 784, 976, 1040)
 
 
 def apart(went_in: int, came_out: int, asked: int, answered: int) -> tuple[int, int]:

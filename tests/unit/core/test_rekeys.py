@@ -34,6 +34,59 @@ GROUP_EXCHANGE: Final = [
 ]
 
 
+def string(size: int) -> int:
+    """Of so many bytes, in a message (RFC 4251, 5)."""
+    return 4 + size
+
+
+def mpint(size: int) -> int:
+    """Of so many bytes and one for the sign, as where the first bit is set."""
+    return string(size + 1)
+
+
+#: Of each kind of host key: the names of its signature and of the key, and the sizes of the public key's own part and
+#: of the shortest and longest signature that is recognized (RFC 4253, 6.6; RFC 5656, 3.1; RFC 8709, 4 and 6).
+KEYS: Final = {
+    "ed25519": ("ssh-ed25519", "ssh-ed25519", string(32), 64, 64),
+    "rsa 2048": ("rsa-sha2-512", "ssh-rsa", string(3) + mpint(256), 256, 256),
+    "rsa 3072": ("rsa-sha2-512", "ssh-rsa", string(3) + mpint(384), 384, 384),
+    "rsa 4096": ("rsa-sha2-512", "ssh-rsa", string(3) + mpint(512), 512, 512),
+    "ecdsa 256": ("ecdsa-sha2-nistp256",) * 2 + (string(8) + string(65), 2 * string(31), 2 * mpint(32)),
+    "ecdsa 384": ("ecdsa-sha2-nistp384",) * 2 + (string(8) + string(97), 2 * string(47), 2 * mpint(48)),
+    "ecdsa 521": ("ecdsa-sha2-nistp521",) * 2 + (string(8) + string(133), 2 * string(64), 2 * string(66)),
+}
+HEADER: Final = 4 + 1  # length and type of a message between the two, as in OpenSSH's monitor.c
+CHOICE: Final = HEADER + 3 * 4  # the least, the wanted and the most bits of a group
+READS: Final = 1_000_000  # of the file of groups
+
+
+@pytest.mark.parametrize("bits", [2048, 3072, 4096, 6144, 7680, 8192])
+@pytest.mark.parametrize("release", ["9.2", "10.0"])
+@pytest.mark.parametrize("key", KEYS)
+def test_the_sizes_are_those_of_the_messages(key: str, release: str, bits: int) -> None:
+    """The question names the key by its number, from OpenSSH 9.8 on by itself."""
+    signs, name, own, shortest, longest = KEYS[key]
+    by = 4 if release == "9.2" else string(string(len(name)) + own)
+    question = CHOICE + HEADER + by + string(32) + string(len(signs)) + 4
+    group = HEADER + 1 + mpint(bits // 8) + string(1)
+    for signature in (shortest, longest):
+        answer = group + HEADER + string(string(len(signs)) + string(signature))
+        assert apart(question, answer, question + READS, answer) == (0, 0)
+        for other in (question - 1, question + 1):
+            assert apart(other, answer, other + READS, answer)[0] == other
+    for size in (shortest - 1, longest + 1) if bits == 2048 else ():  # of others it may be what another key has
+        answer = group + HEADER + string(string(len(signs)) + string(size))
+        assert apart(question, answer, question + READS, answer)[0] == question
+
+
+@pytest.mark.parametrize("bits", [2048, 3072, 4096, 6144, 7680, 8192])
+def test_a_group_that_was_chosen_and_not_signed_yet(bits: int) -> None:
+    answer = HEADER + 1 + mpint(bits // 8) + string(1)
+    assert apart(CHOICE, answer, CHOICE + READS, answer) == (0, 0)
+    assert apart(CHOICE, answer + 1, CHOICE + READS, answer + 1)[0] == CHOICE
+    assert apart(CHOICE, answer - 1, CHOICE + READS, answer - 1)[0] == CHOICE
+
+
 @pytest.mark.parametrize("talk", PLAIN + GROUP_EXCHANGE)
 def test_what_they_say_to_each_other_is_nothing(talk: tuple[int, int, int, int]) -> None:
     assert apart(*talk) == (0, 0)
