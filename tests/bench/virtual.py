@@ -13,6 +13,7 @@ from typing import Any
 
 from idled.core.activity import Look
 from idled.core.events import EndAsked
+from idled.core.model import SessionId
 from idled.core.span import MIN, SEC
 
 from ..unit.core.driver import Driver, Shown, policy
@@ -49,15 +50,22 @@ def core(size: int, seed: int) -> dict[str, list[float]]:
     parts = range(WARM + HOUR // PARTS, WARM + HOUR + 1, HOUR // PARTS)
     hour = [PARTS * _took(_live, driver, at) for at in parts]
     some = list(driver.shown)[:: max(1, size // 50)][:50]
-    one = [_took(driver.tell, EndAsked(id=id, by="root")) for id in some]
+    one = [_end_one(driver, id) for id in some]
     driver.typing = False  # nobody is warned, which is looked after in the guests
     for shown in driver.shown.values():
         shown.active_at, shown.sent = driver.now, shown.sent + 1
     driver.reload(policy(idle_timeout=LIMIT, warn_before=()))
     left = len(driver.engine.sessions())
     all_of_them = _took(_live, driver, WARM + HOUR + 2 * LIMIT // SEC)
-    assert left == size - len(some) and not driver.engine.sessions()
+    assert left == size and not driver.engine.sessions()
     return {"hour": hour, "one": one, "all": [all_of_them]}
+
+
+def _end_one(driver: Driver, id: SessionId) -> float:
+    """And have another come, so that there are as many as before."""
+    took = _took(driver.tell, EndAsked(id=id, by="root"))
+    driver.open(driver.sessions[id].user)
+    return took
 
 
 def _live(driver: Driver, until: float) -> None:

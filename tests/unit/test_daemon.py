@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""How the daemon fails. What it does otherwise is seen in guests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.terminal.bench import is_root
+
+#: A daemon of which a part fails, and whose journal says so, or cannot.
+FAILS: Final = """
+import sys
+from idled import daemon
+from idled.journal import Journal
+
+write = Journal.write
+
+def writes(journal, record):
+    if "internal error" in record.note:
+        print(record.note, flush=True)
+        if sys.argv[1] == "untold":
+            raise OSError("the journal cannot be written to")
+    write(journal, record)
+
+async def fails(*_):
+    raise ValueError("made up")
+
+Journal.write = writes
+daemon.Daemon._scan = fails
+sys.exit(daemon.main(["--observe", "--config", sys.argv[2]]))
+"""
+
+
+@is_root
+@pytest.mark.parametrize("told", ["told", "untold"])
+def test_a_part_that_fails_takes_the_daemon_down_whether_it_can_be_told_or_not(tmp_path: Path, told: str) -> None:
+    (tmp_path / "idled.toml").touch()
+    folders = {"RUNTIME_DIRECTORY": str(tmp_path), "STATE_DIRECTORY": str(tmp_path)}
+    ran = subprocess.run(
+        [sys.executable, "-c", FAILS, told, str(tmp_path / "idled.toml")],
+        env=os.environ | folders,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 70, ran.stderr
+    (said,) = ran.stdout.splitlines()
+    assert said.startswith("internal error, exiting to be restarted: ValueError('made up') at ")
