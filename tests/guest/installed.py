@@ -62,6 +62,11 @@ class Installed:
         """All records of that kind since the test began."""
         return self.machine.journal(self.since, IDLED_EVENT=kind, **matches)
 
+    def wait_ended(self, *users: str) -> None:
+        """Wait for the record that a session of each has ended; it is written a little after the client has gone."""
+        for user in users:
+            self.event("ended", 10, IDLED_USER=user)
+
     def processes(self, user: str) -> list[str]:
         """The processes that run as a user, the user manager left out."""
         listed = self.machine.run("ps", "-o", "args=", "-u", user, check=False).stdout.splitlines()

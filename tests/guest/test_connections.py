@@ -241,6 +241,7 @@ def test_shared_connection_is_one_session(idled: Installed) -> None:
         assert_on_time(moment, last)
     for person in people:
         assert "session ended after 6s without input" in person.text
+    idled.wait_ended("alice")
     assert len(idled.events("ended")) == 1
     assert idled.processes("alice") == []
 

@@ -88,6 +88,7 @@ def test_multiplexed_session_stays_while_one_terminal_is_used(idled: Installed) 
         assert second.closed_at is None
         closed = max(first.wait_closed(20), second.wait_closed(20))
     assert 6 * SEC <= closed - last <= 6 * SEC + LATE
+    idled.wait_ended("alice")
     assert len(idled.events("ended")) == 1
 
 

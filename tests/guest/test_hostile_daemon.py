@@ -203,7 +203,7 @@ def test_where_no_terminals_are_left_nobody_stays(idled: Installed) -> None:
             assert 12 * SEC <= hoarder.wait_closed(20) - hoarded <= 12 * SEC + LATE
             assert 12 * SEC <= other.wait_closed(20) - typed <= 12 * SEC + LATE
             late.wait_closed(20)
-    assert {entry["IDLED_USER"] for entry in idled.events("ended")} == {"alice", "bob", "carol"}
+    idled.wait_ended("alice", "bob", "carol")
     with idled.login("alice") as again:
         again.type("tty\n")
         again.expect(r"/dev/pts/\d+\r")

@@ -290,7 +290,7 @@ def test_me_works_through_sudo(idled: Installed, people: dict[str, Terminal]) ->
         people["alice"], "sudo idlectl me; sudo su -c 'idlectl me'; sudo -i idlectl me; sudo su bob -c 'idlectl me'"
     )
     told = re.sub(r"\s+", " ", said)  # with the day, shortly before midnight, it is longer than a line
-    assert len(re.findall(r"This session ends at [^.]* unless you type: idle limit 15min\.", told)) == 4
+    assert len(re.findall(r"This session ends at [^.]* unless you type: idle limit 15min\.", told)) == 4, said
 
 
 def test_the_warning_and_me_are_understood_together(idled: Installed) -> None:

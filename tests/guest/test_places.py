@@ -17,6 +17,8 @@ from typing import Any, Final
 
 import pytest
 
+from tests.terminal.bench import until
+
 from .installed import CONSOLE_LATE, END, LATE, SEC, Installed, number
 from .machine import SSHD_ANEW, Machine, received_at
 from .terminal import Terminal, Unseen, boottime
@@ -171,6 +173,7 @@ def test_who_comes_back_by_another_way_keeps_what_was_left(idled: Installed) -> 
         assert [session["state"] for session in idled.sessions()] == ["open", "open"]
         assert 8 * SEC <= second.wait_closed(30) - last <= 8 * SEC + CONSOLE_LATE
         first.cont()
+    until(lambda: len(idled.events("ended")) == 2)
     assert idled.events("activity-forged") == []
     assert "tmux" not in " ".join(idled.processes("alice"))
 
@@ -195,6 +198,7 @@ def test_an_sshd_that_does_not_use_pam(idled: Installed) -> None:
             assert IDLE * SEC <= terminal.wait_closed(30) - last <= IDLE * SEC + LATE
     finally:
         idled.machine.sh(f"rm {NO_PAM}; {SSHD_ANEW}")
+    idled.wait_ended("alice")
     assert idled.processes("alice") == []
 
 
@@ -300,6 +304,7 @@ def test_a_mosh_session_is_found_by_a_daemon_that_was_away(idled: Installed, rem
         last = type_until(terminal, boottime() + (IDLE + 8) * SEC, pause=1.0)
         assert terminal.closed_at is None
         assert IDLE * SEC <= terminal.wait_closed(30) - last <= IDLE * SEC + CONSOLE_LATE
+    idled.wait_ended("alice")
     assert idled.processes("alice") == []
 
 

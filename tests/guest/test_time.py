@@ -104,6 +104,7 @@ def test_a_wall_clock_that_is_set_ends_nobody_and_saves_nobody(
         assert types.closed_at is None
     steps = [number(entry, "LATE_USEC") for entry in idled.events("clock-stepped")]
     assert [round(step / SEC) for step in steps] == [3600, -3600, 86400]
+    idled.wait_ended("bob", "carol", "root")
     assert by_user(idled, "ended") == by_user(idled, "warned") == {"bob": 1, "carol": 1, "root": 1}
     assert all(number(entry, "LATE_USEC") < SEC for entry in idled.events("ended"))
     assert idled.events("activity-forged") == []
@@ -129,6 +130,7 @@ def test_the_stamps_of_a_console_by_a_wall_clock_that_is_set(idled: Installed) -
         assert types.closed_at is None
         steps = [number(entry, "LATE_USEC") for entry in idled.events("clock-stepped")]
         assert [round(step / SEC) for step in steps] == [3600, -3600]
+        idled.wait_ended("bob", "carol")
         assert by_user(idled, "ended") == by_user(idled, "warned") == {"bob": 1, "carol": 1}
         assert idled.events("activity-forged") == []
 
@@ -223,6 +225,7 @@ def test_time_counts_while_the_machine_sleeps(idled: Installed, sleep_an_hour: C
         assert "Press a key" not in overdue.text
         assert 15 * SEC <= closed_in_time - typed_in_time <= 15 * SEC + LATE
         types.wait_closed(20)
+    idled.wait_ended("alice", "bob", "carol")
     ended = {entry["IDLED_USER"]: entry for entry in idled.events("ended")}
     assert {user: entry["IDLED_REASON"] for user, entry in ended.items()} == {
         "alice": "idle",
@@ -287,8 +290,7 @@ def test_an_absence_changes_nothing(idled: Installed, same_version_afterwards: N
             assert 20 * SEC <= terminal.wait_closed(40) - typed <= 20 * SEC + LATE
         types.wait_closed(40)
     everybody = {"alice": 1, "bob": 1, "carol": 1, "root": 1}
-    for user in everybody:
-        idled.event("ended", 10, IDLED_USER=user)  # which is written a little after the client has gone
+    idled.wait_ended(*everybody)
     assert by_user(idled, "session-opened") == by_user(idled, "ended") == by_user(idled, "warned") == everybody
     assert by_user(idled, "activity-forged") == {"alice": 1, "bob": 1}
     assert idled.event("ended", IDLED_USER="root")["IDLED_REASON"] == "absolute"
@@ -316,6 +318,7 @@ def test_nothing_is_lost_with_logind_and_dbus(idled: Installed) -> None:
         assert 15 * SEC <= walks_away.wait_closed(30) - typed <= 15 * SEC + LATE
         assert 15 * SEC <= console.wait_closed(30) - typed_on_console <= 15 * SEC + CONSOLE_LATE
         types.wait_closed(30)
+    idled.wait_ended("alice", "bob", "carol")
     assert by_user(idled, "session-opened") == {"alice": 2, "bob": 1, "carol": 1}
     assert by_user(idled, "ended") == {"alice": 1, "bob": 1, "carol": 1}
     assert all(number(entry, "LATE_USEC") < SEC for entry in idled.events("ended"))

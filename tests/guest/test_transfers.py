@@ -106,6 +106,7 @@ def test_sftp_stays_through_a_transfer_and_is_ended_after_it(idled: Installed) -
         last = client.moment(client.expect("100%(?s:.*)sftp> ", timeout=40))
         assert last - before > 2 * IDLE * SEC
         assert_on_time(said_at(client, "Connection closed"), last, IDLE)
+    idled.wait_ended("alice")
     assert idled.processes("alice") == []
 
 
@@ -114,6 +115,7 @@ def test_idle_sftp_is_ended(idled: Installed) -> None:
     with idled.machine.terminal("sftp", *CLIENT_ALIVE, "alice@127.0.0.1") as client:
         last = said_at(client, "sftp> ")
         assert_on_time(said_at(client, "Connection closed"), last, IDLE)
+    idled.wait_ended("alice")
     assert idled.processes("alice") == []
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import pytest
 
-from idled import procfs
+from idled import clock, procfs
 from idled.links import Links
-from tests.terminal.bench import Child, python
+from tests.terminal.bench import Child, python, until
 
 SERVER = """
 import socket
@@ -113,10 +113,17 @@ def lists(monkeypatch: pytest.MonkeyPatch) -> list[dict[int, procfs.TcpConnectio
     return read
 
 
+def wait_out(processes: Iterable[procfs.Process]) -> None:
+    """Until the tick is over in which the last of them began: only then a list is surely of later."""
+    began = max(process.start for process in processes)
+    until(lambda: clock.now() >= (began + 1) * procfs.TICK)
+
+
 def test_many_that_are_found_at_once_cost_one_list(lists: list[dict[int, str]]) -> None:
     links = Links()
     with ExitStack() as stack:
         servers = [stack.enter_context(served()) for _ in range(5)]
+        wait_out(server for server, _ in servers)
         assert [links.of(server) for server, _ in servers] == [[name] for _, name in servers]
     assert len(lists) == 1
 
@@ -127,5 +134,6 @@ def test_many_that_have_none_cost_one_list(lists: list[dict[int, str]]) -> None:
         others = [
             stack.enter_context(Child(python("import socket\nhas = socket.socket()\n" + WAITS))) for _ in range(5)
         ]
-        assert [links.of(process(other.pid)) for other in others] == [[]] * 5
+        wait_out(other.process for other in others)
+        assert [links.of(other.process) for other in others] == [[]] * 5
     assert len(lists) == 1
