@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+from tests.terminal.bench import until
+
 from .clocks import step_wall
 from .installed import END, SEC
 from .machine import Machine, cut
@@ -265,6 +267,18 @@ def pids_again(machine: Machine) -> Iterator[None]:
 def take_pid(machine: Machine, pid: int, script: str) -> str:
     """Run a script whose next child, or that of anybody else, gets that number; what it says."""
     return machine.run(*OWN_PROC, f"echo {pid - 1} >{LAST_PID}; {script}").stdout.strip()
+
+
+def sleep_as(machine: Machine, pid: int) -> None:
+    """Start a process that has that number, once who had it has gone; others may take it first, for a moment."""
+
+    def took_it() -> bool:
+        said = take_pid(machine, pid, "setsid sleep 1000 >/dev/null 2>&1 & echo $!")
+        if said != str(pid):
+            machine.run("kill", said)
+        return said == str(pid)
+
+    until(took_it)
 
 
 @contextmanager
