@@ -27,7 +27,7 @@ os.environ["TZ"] = f"NOON{time.gmtime().tm_hour - 12:+d}"
 time.tzset()
 
 # A process that was told to end may need a moment; one that was forgotten does not use it.
-GRACE = 2.0
+GRACE = 10.0
 
 #: What a kernel or an ssh client may lack where all is shown that can be. Anything else can be installed or allowed.
 LACKING = (

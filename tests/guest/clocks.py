@@ -16,7 +16,7 @@ from .machine import Machine
 DROP_INS = "/run/systemd/system/idled.service.d"
 STEPS = "/run/wall-steps"
 #: Nanoseconds: of the kernel's blocks, and in which a step is surely written down.
-BLOCK, WRITTEN = 8 * 10**9, 2 * 10**9
+BLOCK, WRITTEN = 8 * 10**9, 4 * 10**9
 
 #: Each line of a file is a moment of the machine's wall clock, and by how much the daemon's was set then. What the
 #: kernel stamps from then on is later by so much; what it has stamped stays. No timerfd tells of it.
@@ -73,7 +73,7 @@ def settable_wall(machine: Machine) -> Iterator[None]:
 
 
 def step_wall(machine: Machine, by: int) -> None:
-    """Set it on by so many microseconds, back where they are fewer than none, and wait for that: up to ten seconds.
+    """Set it on by so many microseconds, back where they are fewer than none, and wait for that: up to twelve seconds.
 
     It is set when the machine's own clock begins a block of eight seconds. Within a block the kernel stamps no terminal
     twice: the keys after a step would leave no stamp there, as they would by a clock that was really set.

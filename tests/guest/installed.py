@@ -32,7 +32,7 @@ class Installed:
         cursor = self.machine.cursor()
         self.machine.write("/etc/idled/idled.toml", text)
         self.machine.run("systemctl", "reload", "idled")
-        self.machine.wait_journal(5, since=cursor, IDLED_EVENT="config-loaded")
+        self.machine.wait_journal(20, since=cursor, IDLED_EVENT="config-loaded")
 
     def limits(self, idle: str = "off", absolute: str = "off", warn: str = "[]", more: str = "") -> None:
         """Enforce these limits for everybody."""
@@ -44,7 +44,7 @@ class Installed:
         shown: list[dict[str, Any]] = json.loads(self.machine.run("idlectl", "list", "--json").stdout)["sessions"]
         return shown
 
-    def session(self, user: str, terminals: int | None = None, timeout: float = 5) -> dict[str, Any]:
+    def session(self, user: str, terminals: int | None = None, timeout: float = 20) -> dict[str, Any]:
         """The session of a user, once it is there (with so many terminals)."""
         deadline = time.monotonic() + timeout
         while True:
@@ -54,7 +54,7 @@ class Installed:
             assert time.monotonic() < deadline, f"no session of {user} with {terminals} terminals: {found}"
             time.sleep(0.05)
 
-    def event(self, kind: str, timeout: float = 5, **matches: str) -> Entry:
+    def event(self, kind: str, timeout: float = 20, **matches: str) -> Entry:
         """The first record of that kind since the test began, waiting for it."""
         return self.machine.wait_journal(timeout, since=self.since, IDLED_EVENT=kind, **matches)
 
@@ -65,12 +65,12 @@ class Installed:
     def wait_ended(self, *users: str) -> None:
         """Wait for the record that a session of each has ended; it is written a little after the client has gone."""
         for user in users:
-            self.event("ended", 10, IDLED_USER=user)
+            self.event("ended", IDLED_USER=user)
 
     def processes(self, user: str) -> list[str]:
-        """The processes that run as a user, the user manager left out."""
+        """The processes that run as a user; not the user manager, nor what has ended and is not yet waited for."""
         listed = self.machine.run("ps", "-o", "args=", "-u", user, check=False).stdout.splitlines()
-        return [line for line in listed if "systemd" not in line and "(sd-pam)" not in line]
+        return [line for line in listed if not any(left in line for left in ("systemd", "(sd-pam)", "<defunct>"))]
 
     def login(self, user: str, *options: str) -> Terminal:
         """Log in by ssh and wait for the prompt."""

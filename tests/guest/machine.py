@@ -165,7 +165,7 @@ class Machine:
         install: bool = True,
         recipe: Recipe = GUEST,
         prepare: Sequence[str] = (),
-        timeout: float = 60,
+        timeout: float = 180,
     ) -> None:
         self.release = release
         self._terminals: list[Terminal] = []
@@ -184,7 +184,7 @@ class Machine:
     # Running things in it
 
     def run(
-        self, *argv: str, check: bool = True, input: str | None = None, timeout: float = 30
+        self, *argv: str, check: bool = True, input: str | None = None, timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
         """Run a program as root and return what it said; a failure shows it."""
         stdin = subprocess.DEVNULL if input is None else subprocess.PIPE
@@ -198,7 +198,7 @@ class Machine:
             raise AssertionError(f"{argv} gave {process.returncode}:\n{out}{err}")
         return subprocess.CompletedProcess(argv, process.returncode, out, err)
 
-    def sh(self, script: str, *args: str, check: bool = True, timeout: float = 30) -> str:
+    def sh(self, script: str, *args: str, check: bool = True, timeout: float = 60) -> str:
         """Run a shell script as root and return its standard output without the last newline."""
         return self.run("sh", "-c", script, "sh", *args, check=check, timeout=timeout).stdout.rstrip("\n")
 
@@ -253,10 +253,10 @@ class Machine:
         prefix = self._enter(self.cgroup / "clients", OUTSIDE)
         return self._kept(Terminal(argv, prefix=prefix, env=ENVIRONMENT))
 
-    def console(self, user: str, password: str | None = None) -> Terminal:
+    def console(self, user: str, password: str | None = None, timeout: float = 20) -> Terminal:
         """Log in with login(1), on a terminal of the guest's own; the password is the user's name if not given."""
         terminal = self.terminal("login", user)
-        terminal.expect("[Pp]assword: ")
+        terminal.expect("[Pp]assword: ", timeout)
         terminal.type(f"{user if password is None else password}\n")
         return terminal
 
@@ -265,7 +265,7 @@ class Machine:
         pty = self._guest_pty()
         return self._kept(Terminal(argv, prefix=self._way_in(), forks=True, env=ENVIRONMENT, pty=pty))
 
-    def logout_all(self, timeout: float = 30) -> None:
+    def logout_all(self, timeout: float = 60) -> None:
         """End every session and every process of a user, without the project's help."""
         self._close_terminals()
         self.sh(LOGOUT, ",".join(map(str, USERS.values())), check=False, timeout=timeout)

@@ -236,7 +236,7 @@ class Seat:
         machine, user, kind = self._person.machine, self._person.user, self._kind
         words = [option.format(path=self._path) for option in options]
         if kind.program == "login":
-            terminal = machine.console(user)
+            terminal = machine.console(user, timeout=COMING)
         elif kind.program == "sftp":
             terminal = machine.client("sftp", *words, f"{user}@127.0.0.1")
         else:

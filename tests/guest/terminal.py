@@ -109,7 +109,7 @@ class Terminal:
         """The exit status of the program once it is gone."""
         return self._process.returncode
 
-    def expect(self, regex: str, timeout: float = 10) -> re.Match[str]:
+    def expect(self, regex: str, timeout: float = 20) -> re.Match[str]:
         """Wait for text that matches, after what was expected last."""
         return self._output.expect(regex, timeout)
 
@@ -124,8 +124,8 @@ class Terminal:
     # What a person does
 
     def type(self, text: str, timeout: float = 10) -> int:
-        """Type text and return when the terminal had taken all of it."""
-        data = text.encode()
+        """Type text and return the moment just before the terminal was given the last of it."""
+        data, given = text.encode(), boottime()
         deadline = time.monotonic() + timeout
         poll = select.poll()
         while data:
@@ -134,12 +134,13 @@ class Terminal:
                 raise Unseen("nobody can type: the terminal is gone")
             poll.register(master, select.POLLOUT)
             poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            given = boottime()
             try:
                 data = data[os.write(master, data) :]
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise Unseen(f"the terminal took no more input within {timeout} s") from None
-        return boottime()
+        return given
 
     def resize(self, rows: int, columns: int) -> None:
         """Give the terminal's window another size."""

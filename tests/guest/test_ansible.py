@@ -84,7 +84,7 @@ class Host:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
-            timeout=200,
+            timeout=600,
         )
         recap = re.search(r"^127\.0\.0\.1 +: (.*)$", played.stdout, flags=re.M)
         assert recap, played.stdout
@@ -109,7 +109,7 @@ class Host:
 @pytest.fixture
 def host(guests: None, release: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     home = tmp_path_factory.mktemp("ansible")  # a short name: the name of a socket has 107 letters at most
-    with Machine(release, install=False, prepare=("sh", "-c", PREPARE, "prepare")) as machine:
+    with Machine(release, install=False, prepare=("sh", "-c", PREPARE, "prepare"), timeout=300) as machine:
         reached = Host(machine, home)
         with reached.connected():
             yield reached

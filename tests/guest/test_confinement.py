@@ -127,7 +127,7 @@ def test_all_files_that_the_daemon_uses_are_named_in_the_profile(
 
 def live(idled: Installed) -> None:
     """What happens to sessions: a wrong password and the right one, a warning, survivors, each extent, a console."""
-    idled.limits(idle="8s", absolute="1h", warn='["4s"]', more=EXTEND)
+    idled.limits(idle="20s", absolute="1h", warn='["4s"]', more=EXTEND)
     with idled.login("alice") as terminal:
         terminal.type("nohup sh -c 'trap \"\" HUP; while :; do sleep 1; done' >/dev/null 2>&1 &\n")
         for password, said in (("wrong", "wrong password"), ("alice", "is now 1h 10min")):
@@ -136,9 +136,9 @@ def live(idled: Installed) -> None:
             terminal.type(f"{password}\n")
             terminal.expect(said)
         terminal.type("mesg n\n")
-        terminal.expect("this session will be ended", timeout=20)
-        terminal.wait_closed(20)
-    idled.event("end-escalated", timeout=10)
+        terminal.expect("this session will be ended", timeout=60)
+        terminal.wait_closed(60)
+    idled.event("end-escalated")
     idled.limits(idle="8s", warn='["4s"]', more='end = "user"')
     with idled.machine.console("bob") as console:
         console.expect(PROMPT)
@@ -147,7 +147,7 @@ def live(idled: Installed) -> None:
     idled.limits(idle="1h", more='end = "connection"')
     with idled.machine.login("carol", "echo up; sleep 1000", options=("-T",)) as running:
         running.expect("up")
-        idled.machine.run("idlectl", "explain", idled.session("carol")["name"])
+        idled.machine.run("idlectl", "explain", idled.session("carol")["id"])
         idled.machine.run("idlectl", "end", "--user", "carol", "--yes")
         running.wait_closed(10)
     idled.machine.write("/etc/idled/idled.toml", "mode = 1\n")

@@ -32,7 +32,7 @@ with open("/tmp/arrivals", "w") as file:
         print(time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000, file=file, flush=True)
 """
 
-# Both ends of a forward: the moment of each piece that came through is printed, and after the last one it is held open.
+# Both ends of a forward: of each piece that came through the moment it was sent is printed; then it is held open.
 FLOW = """
 import socket, sys, time
 size, pause, seconds, way = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
@@ -43,10 +43,11 @@ far, _ = server.accept()
 source, sink = (near, far) if way == "there" else (far, near)
 until = time.monotonic() + seconds
 while time.monotonic() < until:
+    moment = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
     source.sendall(bytes(size))
     if not sink.recv(size, socket.MSG_WAITALL):
         break
-    print(time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000, flush=True)
+    print(moment, flush=True)
     time.sleep(pause)
 source.recv(1)
 """
@@ -94,7 +95,7 @@ def assert_on_time(ended: int, last: int, idle: int = IDLE, allowed: int = LATE)
 
 def assert_opened_and_ended(idled: Installed, client: Terminal, before: int) -> None:
     """It was opened some time after `before`, was never used, and ends on time."""
-    idled.session("alice")
+    idled.session("alice", timeout=20)
     opened = boottime()
     ended = client.wait_closed(IDLE + 20)
     assert ended - before >= IDLE * SEC
@@ -173,7 +174,8 @@ def test_everything_talks_but_nobody_types(idled: Installed, server_alive: None,
     with idled.login("alice", *CLIENT_ALIVE, "-o", "RekeyLimit=default 12s") as terminal:
         last = terminal.type(f"{command}\n")
         for columns in range(60, 74):
-            terminal.resize(24, columns)
+            if terminal.closed_at is None:
+                terminal.resize(24, columns)
             with suppress(Unseen):
                 terminal.wait_closed(idle / 14)
         assert_on_time(terminal.wait_closed(60), last, idle)
@@ -211,7 +213,7 @@ def test_last_real_key_counts_and_none_that_the_client_made_up(idled: Installed)
         before = wire_in(idled.machine)
         last = type_now_and_then(terminal, "x", pause=2.5)
         made_up = idled.machine.run("ssh", "-G", "localhost").stdout.count("obscurekeystroketiming yes")
-        assert (wire_in(idled.machine) - before > 1000) == bool(made_up)
+        assert (wire_in(idled.machine) - before > 300) == bool(made_up)
         assert made_up == (idled.machine.release == "trixie")
         assert_on_time(terminal.wait_closed(20), last, 5)
     assert idled.events("activity-forged") == []
@@ -219,7 +221,7 @@ def test_last_real_key_counts_and_none_that_the_client_made_up(idled: Installed)
 
 def wire_in(machine: Machine) -> int:
     """What the one ssh connection's server received on the wire so far, in bytes."""
-    return int(machine.sh("ss -tinHO 'sport = 22' | grep -o 'bytes_received:[0-9]*' | cut -d: -f2"))
+    return int(machine.sh("ss -tinHO state established 'sport = 22' | grep -o 'bytes_received:[0-9]*' | cut -d: -f2"))
 
 
 # One connection, three terminals

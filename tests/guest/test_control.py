@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import varlink  # type: ignore[import-untyped]
 
+from tests.terminal.bench import until
+
 from .installed import LATE, SEC, Installed, number
 from .machine import Machine
 
@@ -57,7 +59,7 @@ def test_everybody_sees_their_own_sessions_and_those_of_others_as_the_policy_say
     with office.login("alice"), office.login("bob"):
         assert {session["user"] for session in ask(office, "bob", "ListSessions")["sessions"]} == {"bob"}
         assert {"alice", "bob", "carol"} == {one["user"] for one in ask(office, "carol", "ListSessions")["sessions"]}
-        name = office.session("alice")["name"]
+        name = office.session("alice")["id"]
         assert ask(office, "bob", "GetSession", session=name) == "NotPermitted"
         assert ask(office, "bob", "Explain", session=name) == "NotPermitted"
         assert ask(office, "carol", "Explain", session=name)["session"]["user"] == "alice"
@@ -90,7 +92,7 @@ def test_who_may_end_a_session_ends_it_and_says_why(office: Installed) -> None:
     office.machine.sh("groupadd -f helpdesk; gpasswd -a bob helpdesk")
     office.policy('mode = "observe"\n[defaults]\n[access]\nend = ["group:helpdesk"]')
     with office.login("alice") as terminal:
-        name = office.session("alice")["name"]
+        name = office.session("alice")["id"]
         assert ask(office, "alice", "End", session=name) == "NotPermitted"
         reason = "disk \u202e\x1b[31m full " + "x" * 500
         assert ask(office, "bob", "End", session=name, reason=json.dumps(reason)[1:-1]) == {}
@@ -105,7 +107,7 @@ def test_who_may_end_a_session_ends_it_and_says_why(office: Installed) -> None:
 def test_root_in_sudo_is_told_from_root(office: Installed) -> None:
     with office.login("alice") as terminal:
         session = office.session("alice", terminals=1)
-        assert ask(office, "bob", "End", way="sudo", session=session["name"]) == {}
+        assert ask(office, "bob", "End", way="sudo", session=session["id"]) == {}
         terminal.expect("idled: session ended by root in session [^ ]+ of bob", timeout=10)
 
 
@@ -166,6 +168,7 @@ def test_a_client_that_nobody_here_wrote(office: Installed) -> None:
     office.limits(idle="10min", absolute="1h", more='extend = { limit = "absolute", by_at_most = "1h" }')
     with office.login("alice") as terminal:
         office.session("alice", terminals=1)
+        until(lambda: not client.call("ListSessions")["sessions"][0]["name"].startswith("p"))  # logind has told of it
         (shown,) = client.call("ListSessions")["sessions"]
         name = shown["name"]
         assert client.call("GetSession", session=name)["session"]["id"] == shown["id"]
@@ -173,7 +176,7 @@ def test_a_client_that_nobody_here_wrote(office: Installed) -> None:
         assert client.call("GetSession") == client.call("GetSession", session="none") == "NoSuchSession"
         told = client.call("Explain", session=name)
         assert [moment["limit"] for moment in told["moments"]] == ["idle"]
-        assert 590 * SEC < told["moments"][0]["inUSec"] <= 609 * SEC
+        assert 540 * SEC < told["moments"][0]["inUSec"] <= 609 * SEC
         assert told["rules"][-1]["gives"][0] == "idle_timeout = 10min"
         assert told["terminals"][0]["believed"] and told["connection"]["address"].startswith("127.0.0.1 ")
         assert client.call("ExplainLogin", user="bob", remote="10.0.0.1")["rules"][-1]["whyNot"] == ""
@@ -262,7 +265,7 @@ def test_a_flood_ends_nobody_late(office: Installed) -> None:
             closed = idle.wait_closed(30)
             office.event("ended", timeout=30, IDLED_USER="carol")
             assert idle.text.count("Press a key to stay") == 1
-        flooder.expect("\\n100000\r", timeout=60)  # messages
+        flooder.expect("\\n100000\r", timeout=120)  # messages
         assert "over" not in flooder.text.split("echo over", 1)[1], "the flood was over before they were ended"
         assert 8 * SEC <= closed - typed <= 8 * SEC + LATE
         for user in ("alice", "carol"):

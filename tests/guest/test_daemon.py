@@ -31,7 +31,7 @@ def test_a_restart_changes_no_clock(idled: Installed, how: str) -> None:
     assert ended["IDLED_REASON"] == "absolute"
     assert number(ended, "LATE_USEC") < SEC
     assert number(ended, "AGE_USEC") >= 18 * SEC
-    assert opened < SEC
+    assert opened < LATE
     assert len(idled.events("session-opened")) == 2
     assert len(idled.events("warned", IDLED_USER="alice")) == 1
 
@@ -85,7 +85,8 @@ def test_reload_changes_limits_of_running_sessions(idled: Installed) -> None:
         typed = terminal.type("x")
         assert idled.session("alice")["idleTimeoutUSec"] == 3600 * SEC
         idled.limits(idle="6s", warn='["2s"]')
-        terminal.expect("the idle limit is 6s", timeout=15)
+        typed = terminal.type("x")
+        terminal.expect("the idle limit is 6s", timeout=20)
         assert 6 * SEC <= terminal.wait_closed(15) - typed <= 6 * SEC + LATE
 
 
@@ -152,6 +153,7 @@ def test_who_is_remembered_is_ended_while_a_start_waits_for_logind(idled: Instal
     machine = idled.machine
     idled.limits(idle="6s")
     with idled.login("alice") as terminal:
+        idled.session("alice", terminals=1)
         machine.run("systemctl", "stop", "idled")
         typed = terminal.type("x")
         machine.sh("systemctl kill --signal=STOP systemd-logind")
@@ -215,7 +217,6 @@ def test_a_session_that_logind_has_forgotten_is_found(idled: Installed) -> None:
     """By sshd's processes in its scope, as where logind is started again among more sessions than it can keep."""
     machine = idled.machine
     with idled.login("alice"), idled.login("alice") as forgotten:
-        idled.limits(idle="9s", warn='["4s"]')
         until(lambda: [one["name"][0] == "p" for one in idled.sessions()] == [False] * 2)  # logind has told of both
         other, name = (session["name"] for session in idled.sessions())
         machine.sh(FORGET, name)
@@ -223,6 +224,7 @@ def test_a_session_that_logind_has_forgotten_is_found(idled: Installed) -> None:
         names = [session["name"] for session in idled.sessions()]
         assert other in names
         assert name not in names, "logind did not forget it"
+        idled.limits(idle="9s", warn='["4s"]')
         typed = forgotten.type("sleep 1001 &\n")
         forgotten.expect("Press a key to stay", timeout=20)
         closed = forgotten.wait_closed(20)

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.terminal.bench import until
+
 from .installed import ABSOLUTE_LATE, MOMENT, SEC, Installed, number
 from .machine import cut
 from .terminal import boottime
@@ -67,7 +69,7 @@ def _words(answer: dict[str, Any]) -> list[str]:
 
 def ask(idled: Installed, who: str = "alice", *, user: str = "alice", **parameters: Any) -> str:
     """What comes of one call for the session of a user."""
-    (said,) = answers(idled, who, {"session": idled.session(user)["name"]} | parameters)
+    (said,) = answers(idled, who, {"session": idled.session(user)["id"]} | parameters)
     return said
 
 
@@ -147,7 +149,7 @@ def test_past_its_cap_it_is_refused_before_a_password_is_asked_for(desk: Install
 def test_of_many_at_once_and_of_one_sent_again_only_so_many_are_granted(desk: Installed) -> None:
     allow(desk, times=2)
     with desk.login("alice"):
-        call = {"session": desk.session("alice")["name"], "password": "alice"}
+        call = {"session": desk.session("alice")["id"], "password": "alice"}
         assert sorted(answers(desk, "alice", call, connections=4))[:3] == ["", "", answers(desk, "alice", call)[0]]
         assert extra(desk) == 20 * MINUTE
     with desk.login("bob"):
@@ -203,7 +205,7 @@ def test_it_survives_the_daemon_and_not_the_session(desk: Installed) -> None:
 def test_what_is_being_ended_or_over_is_not_extended(desk: Installed) -> None:
     allow(desk, absolute="9s")
     with desk.login("alice") as terminal:
-        name = desk.session("alice")["name"]
+        name = desk.session("alice")["id"]
         terminal.type("sh -c \"trap '' HUP TERM; while :; do sleep 1; done\"\n")
         terminal.expect("session ended, it was open for 9s", timeout=20)
         call = {"session": name, "password": "alice"}
@@ -215,7 +217,7 @@ def test_what_is_being_ended_or_over_is_not_extended(desk: Installed) -> None:
 
 
 def scope_limit(idled: Installed, user: str) -> str:
-    name = idled.session(user)["name"]
+    name = until(lambda: None if (found := idled.session(user)["name"]).startswith("p") else found)  # logind's
     return idled.machine.sh(f"systemctl show --property=RuntimeMaxUSec --value session-{name}.scope")
 
 
@@ -230,6 +232,7 @@ def test_logind_leaves_room_for_what_the_rules_allow_and_no_extension_goes_beyon
         assert ask(desk, password="alice", byUSec=4 * 60 * MINUTE) == f"ExtensionRefused: {said}"
         assert ask(desk, "root", limit="absolute", byUSec=61 * MINUTE, reason="x") == f"ExtensionRefused: {said}"
         assert ask(desk, password="alice", byUSec=60 * MINUTE) == ""
+    desk.event("session-closed", IDLED_USER="alice")
     desk.limits(absolute="1h", more='extend = { limit = "idle", by_at_most = "1h" }')
     with desk.login("alice"):
         assert scope_limit(desk, "alice") == "1h 2min"
@@ -295,7 +298,7 @@ def test_a_slow_pam_holds_up_nobody_and_ends_with_who_hangs_up(desk: Installed) 
     try:
         allow(desk, absolute="12s")
         with desk.login("alice") as waits, desk.login("bob"):
-            name = desk.session("alice")["name"]
+            name = desk.session("alice")["id"]
             message = json.dumps({"method": "io.idled.Extend", "parameters": {"session": name, "password": "x"}})
             run = ("setpriv", "--reuid=alice", "--regid=alice", "--init-groups")
             machine.write("/tmp/message", message, 0o644)
@@ -304,7 +307,7 @@ def test_a_slow_pam_holds_up_nobody_and_ends_with_who_hangs_up(desk: Installed) 
                 wait_until(desk, True)
                 before = boottime()
                 assert ask(desk, "bob", user="bob") == WANTED.replace("alice", "bob")
-                assert boottime() - before < 2 * SEC
+                assert boottime() - before < 10 * SEC, "PAM takes 12 s at least"
                 waits.wait_closed(20)
                 assert checking(desk)
                 cut(client)

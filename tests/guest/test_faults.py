@@ -82,7 +82,7 @@ def test_nobody_is_lost_and_nobody_is_spared(idled: Installed, what: tuple[str, 
         with ExitStack() as faults:
             with typing(stays):
                 console = stack.enter_context(machine.console("bob"))
-                console.expect(PROMPT)
+                console.expect(PROMPT, timeout=20)
                 gone = [(CONSOLE, console, console.type("x"))]
                 leaves = stack.enter_context(idled.login("alice"))
                 gone.append((SSH, leaves, leaves.type("x")))
@@ -144,18 +144,18 @@ def test_a_stop_does_not_wait_long_for_a_journal_that_hangs(idled: Installed) ->
         before = boottime()
         idled.machine.run("systemctl", "stop", "idled")
         took = boottime() - before
-    assert SEC <= took < 4 * SEC
+    assert SEC <= took < 15 * SEC, "systemctl takes its time; without patience it is 90 s"
 
 
 @pytest.mark.parametrize("kind", ["ended", "session-closed"])
 def test_how_a_session_ended_is_told_by_the_next_daemon_where_the_journal_hung(idled: Installed, kind: str) -> None:
     machine = idled.machine
-    idled.limits(idle="4s" if kind == "ended" else "1h")
+    idled.limits(idle="10s" if kind == "ended" else "1h")
     with idled.login("alice") as terminal:
         idled.session("alice", terminals=1)
         with full_journal(machine):
             terminal.type("x" if kind == "ended" else "exec true\n")
-            until(lambda: not idled.sessions(), 30)
+            until(lambda: not idled.sessions(), 40)
             gone = daemon(machine)
             machine.run("systemctl", "kill", "--signal=KILL", "idled")
             wait_back(machine, gone)
@@ -310,13 +310,14 @@ def test_who_has_the_name_of_a_session_is_not_ended_for_it(idled: Installed) -> 
 def test_a_process_that_no_signal_wakes(idled: Installed) -> None:
     """It holds up nobody else, is told, and goes as soon as it can, also when the daemon was restarted meanwhile."""
     machine = idled.machine
-    idled.limits(idle="4s", more='kill_after = "1s"')
+    idled.limits(idle="8s", more='kill_after = "1s"')
     before = Footprint.of(machine)
     with ExitStack() as server, idled.login("alice") as waits, idled.login("bob") as other:
+        waits.type("\n")
         server.enter_context(silent_server(machine))
         waits.type("ls /silent\n")
         typed = other.type("x")
-        assert 4 * SEC <= other.wait_closed(20) - typed <= 4 * SEC + LATE
+        assert 8 * SEC <= other.wait_closed(20) - typed <= 8 * SEC + LATE
         failed = idled.event("end-failed", 40, IDLED_USER="alice")
         assert "1 process left (ls[" in failed["MESSAGE"]
         assert machine.sh("ps -o state= -C ls") == "D"

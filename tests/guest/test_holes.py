@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from .installed import ABSOLUTE_LATE, CONSOLE_LATE, LATE, SEC, Installed
+from .installed import ABSOLUTE_LATE, CONSOLE_LATE, LATE, SEC, Installed, number
 from .machine import CLIENT_ALIVE
 from .people import INJECT
 from .terminal import Terminal, Unseen, boottime
@@ -63,7 +63,7 @@ def test_a_client_that_types_by_itself(idled: Installed) -> None:
     opened = boottime()
     with idled.login("alice") as terminal:
         while terminal.closed_at is None and boottime() < opened + (ABSOLUTE + 5) * SEC:
-            with suppress(OSError):
+            with suppress(Unseen, OSError):
                 terminal.type("x")
             with suppress(Unseen):
                 terminal.wait_closed(2)
@@ -72,5 +72,7 @@ def test_a_client_that_types_by_itself(idled: Installed) -> None:
 
 def ends_by_absolute_timeout(idled: Installed, terminal: Terminal, opened: int) -> None:
     closed = terminal.wait_closed(ABSOLUTE + 10)
-    assert ABSOLUTE * SEC <= closed - opened <= (ABSOLUTE + 1) * SEC + ABSOLUTE_LATE
-    assert idled.event("ended", IDLED_USER="alice")["IDLED_REASON"] == "absolute"
+    assert closed - opened >= ABSOLUTE * SEC
+    ended = idled.event("ended", IDLED_USER="alice")
+    assert ended["IDLED_REASON"] == "absolute"
+    assert number(ended, "LATE_USEC") <= ABSOLUTE_LATE

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import re
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -20,7 +21,7 @@ from .machine import CLIENT_ALIVE, received_at
 from .terminal import Terminal
 
 #: Long enough to see meanwhile that each attempt took effect.
-IDLE = 14
+IDLE = 20
 
 #: What an end may wait for an sshd that does not read what has arrived, and is not seen to be stopped.
 UNREAD = 2_550_000
@@ -52,6 +53,10 @@ def name_of(client: Terminal) -> str:
     return client.expect(r"/dev/(pts/\d+)\r")[1]
 
 
+def ids_by_terminal(idled: Installed) -> dict[str, str]:
+    return {terminal: one["id"] for one in idled.sessions() for terminal in one["terminals"]}
+
+
 def try_all(idled: Installed) -> dict[str, list[str]]:
     """Have people try, each in a session of its own, and see that each is ended on time; what is left of each user."""
     terminals, known, typed = dict[str, str](), dict[str, str](), dict[str, int]()
@@ -59,15 +64,18 @@ def try_all(idled: Installed) -> dict[str, list[str]]:
         clients = {what: stack.enter_context(idled.login(attempt.user)) for what, attempt in ATTEMPTS.items()}
         for what, client in clients.items():
             terminals[what] = name_of(client)
-        ids = {terminal: one["id"] for one in idled.sessions() for terminal in one["terminals"]}
+        until(lambda: set(terminals.values()) <= ids_by_terminal(idled).keys())
+        ids = ids_by_terminal(idled)
+        for client in clients.values():
+            client.type("\n")
         idled.limits(idle=f"{IDLE}s", warn='["2s"]')
         for what, attempt in ATTEMPTS.items():
             known[what] = ids[terminals[what]]
             typed[what] = clients[what].type(f"{attempt.command}\n")
         clients[FULL].expect("y\r\ny\r")
         clients[FULL].stop()
-        for what, attempt in ATTEMPTS.items():
-            until_shown(idled, attempt, terminals[what])
+        with ThreadPoolExecutor(4) as lookers:
+            list(lookers.map(lambda what: until_shown(idled, ATTEMPTS[what], terminals[what]), ATTEMPTS))
         until(lambda: not idled.sessions(), 2 * IDLE + 20)
         # At once, since logind takes the user manager away ten seconds after the last session, and what is in it.
         left = {user: idled.processes(user) for user in ("alice", "bob", "carol")}

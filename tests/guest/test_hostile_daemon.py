@@ -123,7 +123,9 @@ def test_where_no_pids_are_left_nobody_stays(guests: None, release: str) -> None
         machine.write("/tmp/takes.py", TAKES_ALL)
         machine.sh(LIMITED, str(PIDS))
         with idled.login("alice") as hog, idled.login("bob") as other:
-            session = idled.session("bob", terminals=1)["name"]
+            session = idled.session("bob", terminals=1)["id"]
+            for terminal in (hog, other):
+                terminal.type("\n")
             idled.limits(idle=f"{IDLE}s", warn='["3s"]', more='[access]\nview = ["user:carol", "group:users"]')
             machine.sh("systemctl restart idled")
             daemon = machine.sh("systemctl show -P MainPID idled")
@@ -268,7 +270,8 @@ def test_root_touches_nothing_that_is_planted(planting: Installed, tmp_path: Pat
     assert len(used) > 100
     assert {use for use in used if use.path.startswith("/run/idled/")} != set()
     writable = machine.sh(
-        "find / /tmp /run /dev/shm /var/tmp -xdev -type d '(' -perm -2 -o -user alice ')' -prune -print"
+        "find / /tmp /run /dev/shm /var/tmp -ignore_readdir_race -xdev"
+        " -type d '(' -perm -2 -o -user alice ')' -prune -print"
     )
     places = [*writable.splitlines(), "/home/alice", "/run/user"]
     assert {"/tmp", "/var/tmp", "/home/alice"} <= set(places)
@@ -284,8 +287,8 @@ def used_by(machine: Machine, command: str, where: str, seen: Path) -> set[Use]:
             traced(pid)
             os.kill(pid, signal.SIGCONT)
             process.send_signal(signal.SIGCONT)
-            assert process.communicate(timeout=30)[0]
-            strace.wait(10)
+            assert process.communicate(timeout=120)[0]
+            strace.wait(30)
     return uses(seen)
 
 

@@ -99,6 +99,8 @@ def test_what_runs_elsewhere_keeps_no_session(keeper: Installed) -> None:
             wait_for(machine, fact)
         for client in (cron, lingering):
             client.expect("here")
+        for client in (nested, cron, lingering):
+            client.type("\n")
         keeper.limits(idle=f"{IDLE}s", more='[[rule]]\nname = "all"\nmatch = { user = ["carol"] }\nend = "user"')
         asked = nested.type("idlectl me\n")  # from the session itself, which is found all the same
         nested.expect("ends at")
@@ -109,6 +111,7 @@ def test_what_runs_elsewhere_keeps_no_session(keeper: Installed) -> None:
     assert number(ended, "TOOK_USEC") <= END
     assert IDLE * SEC <= received_at(ended) - asked <= IDLE * SEC + LATE + END
     assert keeper.processes("carol") == []
+    keeper.wait_ended("alice", "bob")
     wait_for(machine, f"{CRON} && {MANAGER}")  # which go on, as the manual says
     machine.sh("pkill -KILL -u alice -f 'keeper pts'")
     start_cron(machine)
@@ -125,9 +128,10 @@ def test_a_screen_in_the_user_manager_is_used_through_the_terminal_of_the_sessio
         wait_for(idled.machine, "grep user@1001.service $(of alice SCREEN cgroup)")
         client.type("tty | tr a-z A-Z\n")
         client.expect("/DEV/PTS")
-        idled.limits(idle="4s")
-        typed = type_until(client, boottime() + 9 * SEC, pause=1.0)
+        client.type("x")
+        idled.limits(idle="6s")
+        typed = type_until(client, boottime() + 13 * SEC, pause=1.0)
         assert client.closed_at is None
         closed = client.wait_closed(20)
-    assert 4 * SEC <= closed - typed <= 4 * SEC + CONSOLE_LATE
+    assert 6 * SEC <= closed - typed <= 6 * SEC + CONSOLE_LATE
     assert "screen" in " ".join(idled.processes("alice")).lower(), "which is the user manager's"

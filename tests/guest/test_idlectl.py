@@ -60,8 +60,8 @@ def name_of(idled: Installed, user: str) -> str:
 
 def say(terminal: Terminal, command: str, timeout: float = 15) -> str:
     """What a command says to the person at that terminal, with its exit code at the end."""
-    terminal.type(f"{command}; echo code $?\n")
     start = len(terminal.text)
+    terminal.type(f"{command}; echo code $?\n")
     end = terminal.expect(r"code (\d+)\r", timeout)
     terminal.expect(r"[$#] (\x1b\[K)?$")
     return terminal.text[min(start, end.start()) : end.end()].replace("\r", "")
@@ -160,7 +160,7 @@ def test_root_ends_a_session_and_its_person_is_told_why(idled: Installed, people
     done = idled.machine.run("idlectl", "end", bob, "--reason", "reboot at noon")
     assert done.stdout == f"Session {bob} is being ended.\n"
     people["bob"].expect("idled: session ended by root: reboot at noon")
-    people["bob"].wait_closed(5)
+    people["bob"].wait_closed(10)
     assert idled.event("ended", IDLED_USER="bob")["IDLED_REASON"] == "request"
     assert code_and_complaint(idled, "idlectl", "end", bob) == (
         1,
@@ -175,8 +175,8 @@ def test_root_ends_all_sessions_of_a_user_after_a_question(idled: Installed, peo
         no = looked_at.look("echo n | script -qec 'idlectl end --user bob' /dev/null")
         assert people["bob"].closed_at is second.closed_at is None
         yes = looked_at.look("echo y | script -qec 'idlectl end --user bob' /dev/null")
-        people["bob"].wait_closed(5)
-        second.wait_closed(5)
+        people["bob"].wait_closed(10)
+        second.wait_closed(10)
     assert len([line for line in no if re.fullmatch(r"  session \w+ of bob from 127\.0\.0\.1", line)]) == 2
     assert no[-2].endswith("[y/N] idlectl: nothing was ended")
     assert no[-1] == "code 1"
@@ -299,9 +299,7 @@ def test_the_warning_and_me_are_understood_together(idled: Installed) -> None:
         alice.expect(rf"idled: this session will be ended in 1\d seconds \(at {MOMENT}\): no input; ", timeout=30)
         alice.expect("the idle limit is 20s. Press a key to stay.")
         said = say(alice, "idlectl me")
-        assert re.search(
-            r"This session ends at \d\d:\d\d:\d\d \(in (19|20) seconds\) unless you type: idle limit 20s\.", said
-        )
+        assert re.search(r"This session ends at [^(]*\(in (1\d|20) seconds\) unless you type: idle limit 20s\.", said)
         assert "you are back, so this session stays" in alice.text, "whoever asks is there"
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from .clocks import DROP_INS
-from .installed import ABSOLUTE_LATE, LATE, SEC, number
+from .installed import ABSOLUTE_LATE, END, LATE, SEC, number
 from .machine import PROJECT, Entry, Machine, received_at
 from .packaged import OFFLINE, Host, minimal
 from .terminal import PROMPT, Terminal, boottime
@@ -42,7 +42,7 @@ SMOKE = PROJECT / "packaging" / "debian" / "tests" / "smoke"
 #: Keeps what the daemon's main thread waited for a processor before it was up (proc-schedstat).
 WAITED = "[Service]\nExecStartPost=+/bin/sh -c 'cat /proc/$MAINPID/schedstat >/run/waited'\n"
 #: So long the module waits for an answer; and so long a busy machine may make it wait for the processor.
-TIMEOUT, BUSY = 300_000, 200_000
+TIMEOUT, BUSY = 300_000, 1_000_000
 #: A leader's start is told in steps of 10 ms.
 TICK = 20_000
 
@@ -164,7 +164,7 @@ def test_from_nothing_to_enforced_and_back_to_nothing(host: Host) -> None:
         said = machine.wait_journal(5, since=edited, IDLED_EVENT="config-loaded")["MESSAGE"]
         assert said.startswith("Policy loaded: enforce mode")
         typed = leaves.type("\n")
-        leaves.expect("idled: this session will be ended in [34] seconds?", timeout=30)
+        leaves.expect("idled: this session will be ended in [0-4] seconds?", timeout=30)
         assert 12 * SEC <= leaves.wait_closed(30) - typed <= 12 * SEC + LATE
         host.event("ended", IDLED_USER="alice")
         is_there(types)
@@ -204,7 +204,9 @@ def test_sessions_open_before_it_was_installed_count_from_their_beginning(host: 
         limit = boottime() - came + 6 * SEC
         host.limits(absolute=f"{limit // 1000}ms")
         for terminal in (ssh, console):
-            assert came + limit <= terminal.wait_closed(30) + SEC // 1000 <= arrived + limit + ABSOLUTE_LATE
+            assert came + limit <= terminal.wait_closed(30) + SEC // 1000 <= arrived + limit + ABSOLUTE_LATE + END
+    for user in ("alice", "bob"):
+        assert number(host.event("ended", IDLED_USER=user), "LATE_USEC") <= ABSOLUTE_LATE
 
 
 def test_an_upgrade_forgets_nothing_and_holds_up_nobody(host: Host) -> None:
@@ -286,7 +288,7 @@ def test_nobody_is_kept_out_while_it_is_reinstalled_and_removed(host: Host) -> N
 def test_a_module_that_a_stack_needs_is_not_removed(host: Host, control: str) -> None:
     host.install()
     machine = host.machine
-    machine.sh(f"sed -i '1i session {control} pam_idled.so on_error=deny' /etc/pam.d/login")
+    machine.sh(f"sed -i '1i session {control} pam_idled.so on_error=deny timeout=10000' /etc/pam.d/login")
     refused = machine.run("apt-get", "--yes", "remove", "libpam-idled", check=False)
     assert refused.returncode != 0
     assert "without it nobody could log in by /etc/pam.d/login\n" in refused.stdout + refused.stderr

@@ -19,12 +19,13 @@ import pytest
 
 from tests.terminal.bench import until
 
-from .installed import CONSOLE_LATE, END, LATE, SEC, Installed, number
+from .installed import ABSOLUTE_LATE, CONSOLE_LATE, END, LATE, SEC, Installed, number
 from .machine import SSHD_ANEW, Machine, received_at
 from .terminal import Terminal, Unseen, boottime
 from .test_ends import type_until
+from .test_time import typing
 
-IDLE = 5
+IDLE = 8
 PIDFD_GETFD: Final = 438  # the system call's number, the same on all machines
 SUDOERS = "Defaults use_pty\nalice ALL=(ALL) NOPASSWD: ALL\n"
 
@@ -151,12 +152,12 @@ def test_what_was_detached_goes_with_its_session_or_stays_with_end_connection(
     idled: Installed, what: str, extent: str
 ) -> None:
     place, keys = DETACHED[what]
-    idled.limits(idle="4s", more=f'end = "{extent}"\n')
+    idled.limits(idle="6s", more=f'end = "{extent}"\n')
     with place.enter(idled.machine) as terminal:
         typed = terminal.type(keys)
         terminal.expect("detached")
         closed = terminal.wait_closed(20)
-    assert 4 * SEC <= closed - typed <= 4 * SEC + LATE
+    assert 6 * SEC <= closed - typed <= 6 * SEC + LATE
     assert number(idled.event("ended", 10, IDLED_USER="alice"), "TOOK_USEC") <= END
     left = idled.processes("alice")
     assert any(what in line.lower() for line in left) == (extent == "connection"), left
@@ -173,7 +174,7 @@ def test_who_comes_back_by_another_way_keeps_what_was_left(idled: Installed) -> 
         assert [session["state"] for session in idled.sessions()] == ["open", "open"]
         assert 8 * SEC <= second.wait_closed(30) - last <= 8 * SEC + CONSOLE_LATE
         first.cont()
-    until(lambda: len(idled.events("ended")) == 2)
+        until(lambda: len(idled.events("ended")) == 2, 30)
     assert idled.events("activity-forged") == []
     assert "tmux" not in " ".join(idled.processes("alice"))
 
@@ -191,8 +192,8 @@ def test_an_sshd_that_does_not_use_pam(idled: Installed) -> None:
             idled.machine.sh("systemctl restart idled")
             session = idled.session("alice", terminals=1)
             assert (session["service"], session["ageUSec"] > 0) == ("sshd", True)
-            terminal.type("x")
-            idled.limits(idle=f"{IDLE}s")
+            with typing(terminal, 0.5):
+                idled.limits(idle=f"{IDLE}s")
             last = type_until(terminal, boottime() + (IDLE + 4) * SEC, pause=1.0)
             assert terminal.closed_at is None
             assert IDLE * SEC <= terminal.wait_closed(30) - last <= IDLE * SEC + LATE
@@ -285,8 +286,10 @@ def test_a_mosh_session_is_the_one_that_ssh_opened(idled: Installed) -> None:
         session["id"],
     )
     assert closed - before >= 15 * SEC
-    assert received_at(ended) - received_at(opened) <= 15 * SEC + 2 * SEC
-    assert idled.machine.sh("loginctl list-sessions --no-legend | grep alice | grep -vc manager", check=False) == "0"
+    assert number(ended, "LATE_USEC") <= ABSOLUTE_LATE
+    assert received_at(ended) - received_at(opened) <= 15 * SEC + ABSOLUTE_LATE + END
+    listed = "loginctl list-sessions --no-legend | grep alice | grep -vc manager"
+    until(lambda: idled.machine.sh(listed, check=False) == "0")
 
 
 @pytest.mark.parametrize("remembered", [True, False], ids=["restarted", "started later, mosh upgraded"])
@@ -294,10 +297,10 @@ def test_a_mosh_session_is_found_by_a_daemon_that_was_away(idled: Installed, rem
     idled.limits(idle=f"{IDLE}s")
     forget = "" if remembered else f"rm -r /run/idled/sessions; {UPGRADE};"
     with PLACES["mosh"].enter(idled.machine) as terminal:
-        was = mosh_session(idled)
-        idled.machine.sh(f"systemctl stop idled; {forget} systemctl start idled")
-        terminal.type("x")
-        now = mosh_session(idled)
+        with typing(terminal, 0.5):
+            was = mosh_session(idled)
+            idled.machine.sh(f"systemctl stop idled; {forget} systemctl start idled")
+            now = mosh_session(idled)
         same = ("id", "name", "user", "service", "remote", "terminals")
         assert [now[key] for key in same] == [was[key] for key in same]
         assert now["ageUSec"] > was["ageUSec"]
@@ -312,7 +315,8 @@ def test_a_mosh_server_whose_client_is_gone_is_ended(idled: Installed) -> None:
     idled.limits(idle=f"{IDLE}s")
     with PLACES["mosh"].enter(idled.machine) as terminal:
         mosh_session(idled)
-        typed = terminal.type("x")
+        typed = terminal.type("echo $((40+2))\n")
+        terminal.expect("42")
         idled.machine.sh("pkill -KILL mosh-client")
     ended = idled.event("ended", 30, IDLED_USER="alice")
     began = received_at(ended) - number(ended, "TOOK_USEC")
@@ -332,7 +336,7 @@ def test_who_types_by_mosh_beside_an_idle_connection_stays(idled: Installed) -> 
             assert ssh.closed_at is None
             closed = terminal.wait_closed(30)
         assert IDLE * SEC <= closed - last <= IDLE * SEC + CONSOLE_LATE
-        ssh.wait_closed(5)
+        ssh.wait_closed(10)
 
 
 def test_what_only_looks_like_mosh_makes_no_session(idled: Installed) -> None:
@@ -343,8 +347,7 @@ def test_what_only_looks_like_mosh_makes_no_session(idled: Installed) -> None:
         )
         terminal.type("echo here-$((40+2))\n")
         terminal.expect("here-42")
-        terminal.type("exit\n")
-        terminal.type("exit\n")
+        terminal.type("exit\nexit\n")
         terminal.wait_closed()
     idled.event("session-closed", IDLED_USER="alice")
     assert len(idled.processes("alice")) == 2

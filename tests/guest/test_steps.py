@@ -24,14 +24,15 @@ from .steps import KILLED, LEFT
 from .terminal import Terminal, boottime
 
 SCRIPT = Path(__file__).with_name("steps.py").read_text()
+pytestmark = pytest.mark.timeout(900)
 MIN = 60 * SEC
 #: More steps than there can be: one that comes back again and again would never let it go through.
 MOST = 40
 
 WARNING = (
-    rf"idled: this session will be ended in \d seconds? \(at {MOMENT}\): no input; the idle limit is 3s\. Press a key"
+    rf"idled: this session will be ended in \d seconds? \(at {MOMENT}\): no input; the idle limit is 6s\. Press a key"
 )
-FAREWELL = r"idled: session ended after 3s without input\."
+FAREWELL = r"idled: session ended after 6s without input\."
 
 
 class Killed:
@@ -95,8 +96,8 @@ def test_at_each_step_of_a_login(killed: Killed) -> None:
         for step, (before, _, after), age in zip(killed.steps, stays, ages, strict=True):
             assert before <= answered - age, step
             assert asked - age <= after, step
-        reloaded = boottime()
         idled.limits(absolute="1s")
+        reloaded = boottime()
         for step, (_, terminal, _) in zip(killed.steps, stays, strict=True):
             assert terminal.wait_closed(20) <= reloaded + LATE, step
         until(killed.is_quiet)
@@ -112,7 +113,7 @@ def known(killed: Killed) -> int:
 def test_at_each_step_of_an_end(killed: Killed) -> None:
     """From the warning on."""
     idled = killed.idled
-    idled.limits(idle="3s", warn='["2s"]')
+    idled.limits(idle="6s", warn='["2s"]')
     while not killed.through:
         killed.arm("line")
         with idled.login("alice") as terminal:
@@ -121,8 +122,8 @@ def test_at_each_step_of_an_end(killed: Killed) -> None:
             until(killed.is_quiet)
             assert idled.processes("alice") == [], killed.steps
             step = killed.disarm()
-        assert 3 * SEC <= closed - typed <= 3 * SEC + LATE, step
-        assert told(terminal, WARNING) in (1, 2), step
+        assert 6 * SEC <= closed - typed <= 6 * SEC + LATE, step
+        assert told(terminal, WARNING) - terminal.text.count("you are back") in (1, 2), step  # nor is a login quick
         assert told(terminal, FAREWELL) in (1, 2), step
     assert ended(killed) == {"idle"}
 
@@ -136,10 +137,10 @@ def test_at_each_step_of_a_kill(killed: Killed) -> None:
         with idled.login("alice") as terminal:
             terminal.type("trap '' HUP; sleep 1001 &\n")
             terminal.expect(r"\[1\] \d+")
-            idled.machine.run("idlectl", "end", idled.session("alice")["name"])
+            idled.machine.run("idlectl", "end", idled.session("alice")["id"])
             asked = boottime()
             until(killed.is_quiet)
-            assert boottime() - asked < END, killed.steps
+            assert boottime() - asked < END + 4 * SEC, killed.steps  # the daemon has to come back
             assert idled.processes("alice") == [], killed.steps
             killed.disarm()
     assert ended(killed) == {"request"}
@@ -162,7 +163,7 @@ def test_at_each_step_of_an_extension(killed: Killed) -> None:
     idled.limits(absolute="1h", more=allowed)
     while not killed.through:
         with idled.login("alice"):
-            name = idled.session("alice")["name"]
+            name = idled.session("alice")["id"]
             killed.arm()
             answered = extend(killed, name)
             step = killed.disarm()

@@ -106,27 +106,27 @@ def test_a_wall_clock_that_is_set_ends_nobody_and_saves_nobody(
     assert [round(step / SEC) for step in steps] == [3600, -3600, 86400]
     idled.wait_ended("bob", "carol", "root")
     assert by_user(idled, "ended") == by_user(idled, "warned") == {"bob": 1, "carol": 1, "root": 1}
-    assert all(number(entry, "LATE_USEC") < SEC for entry in idled.events("ended"))
+    assert all(number(entry, "LATE_USEC") <= LATE for entry in idled.events("ended"))
     assert idled.events("activity-forged") == []
 
 
 def test_the_stamps_of_a_console_by_a_wall_clock_that_is_set(idled: Installed) -> None:
     """Here the kernel stamps by the clock that is set, as it does, and stamps are all there is."""
     machine = idled.machine
-    idled.limits(idle="20s", warn='["3s"]', more=rule("carol", 'idle_timeout = "40s"'))
+    idled.limits(idle="20s", warn='["3s"]', more=rule("carol", 'idle_timeout = "1min"'))
     with ExitStack() as stack:
         stack.enter_context(settable_wall(machine))
         types, first, second = (stack.enter_context(machine.console(user)) for user in ("alice", "bob", "carol"))
         for terminal in (types, first, second):
-            terminal.expect(PROMPT)
+            terminal.expect(PROMPT, timeout=20)
         stack.enter_context(typing(types))
         idle = [(terminal, terminal.type("x")) for terminal in (first, second)]
         with suppress(Unseen):
             first.wait_closed(4)
         for n, (terminal, typed) in enumerate(idle):
             step_wall(machine, (-1) ** n * HOUR)
-            limit = (n + 1) * 20 * SEC
-            assert limit <= terminal.wait_closed(30) - typed <= limit + CONSOLE_LATE
+            limit = (20 * SEC, 60 * SEC)[n]
+            assert limit <= terminal.wait_closed(60) - typed <= limit + CONSOLE_LATE
         assert types.closed_at is None
         steps = [number(entry, "LATE_USEC") for entry in idled.events("clock-stepped")]
         assert [round(step / SEC) for step in steps] == [3600, -3600]
@@ -220,8 +220,9 @@ def test_time_counts_while_the_machine_sleeps(idled: Installed, sleep_an_hour: C
             overdue.wait_closed(4)
         slept = boottime()
         sleep_an_hour()
+        told = boottime()
         closed, closed_in_time = overdue.wait_closed(20), in_time.wait_closed(20)
-        assert slept <= closed <= slept + 2 * SEC
+        assert slept <= closed <= told + LATE
         assert "Press a key" not in overdue.text
         assert 15 * SEC <= closed_in_time - typed_in_time <= 15 * SEC + LATE
         types.wait_closed(20)
@@ -235,7 +236,7 @@ def test_time_counts_while_the_machine_sleeps(idled: Installed, sleep_an_hour: C
     away = HOUR + closed - typed
     assert away - LATE <= number(ended["alice"], "IDLE_USEC") <= away
     assert HOUR - 10 * SEC <= number(ended["alice"], "LATE_USEC") < HOUR
-    assert number(ended["bob"], "LATE_USEC") < SEC
+    assert number(ended["bob"], "LATE_USEC") <= LATE
     assert number(ended["carol"], "LATE_USEC") <= ABSOLUTE_LATE
     assert by_user(idled, "warned") == {"bob": 1}
     assert len(idled.events("clock-stepped")) == 1
@@ -253,7 +254,6 @@ def absence(machine: Machine, how: str) -> Iterator[None]:
     machine.sh(f"systemctl {'kill --signal=KILL' if how == 'killed' else 'stop'} idled")
     yield
     if how == "upgraded":
-        subprocess.run([PROJECT / "dev", "install", f"/proc/{machine.pid}/root"], check=True, capture_output=True)
         machine.sh(f"{NEWER}; systemctl daemon-reload")
     if how != "killed":
         machine.sh("systemctl start idled")
@@ -273,6 +273,8 @@ def same_version_afterwards(machine: Machine) -> Iterator[None]:
 @pytest.mark.parametrize("how", ["stopped", "killed", "upgraded"])
 def test_an_absence_changes_nothing(idled: Installed, same_version_afterwards: None, how: str) -> None:
     """Neither for who is idle, nor for who forges, nor for who types: on time, and told once."""
+    if how == "upgraded":
+        subprocess.run([PROJECT / "dev", "install", f"/proc/{idled.machine.pid}/root"], check=True, capture_output=True)
     idled.limits(idle="20s", warn='["3s"]', more=rule("root", 'absolute_timeout = "40s"'))
     machine = idled.machine
     with ExitStack() as stack:
@@ -294,7 +296,7 @@ def test_an_absence_changes_nothing(idled: Installed, same_version_afterwards: N
     assert by_user(idled, "session-opened") == by_user(idled, "ended") == by_user(idled, "warned") == everybody
     assert by_user(idled, "activity-forged") == {"alice": 1, "bob": 1}
     assert idled.event("ended", IDLED_USER="root")["IDLED_REASON"] == "absolute"
-    assert all(number(entry, "LATE_USEC") < SEC for entry in idled.events("ended"))
+    assert all(number(entry, "LATE_USEC") <= LATE for entry in idled.events("ended"))
 
 
 # Its sources are
@@ -321,7 +323,7 @@ def test_nothing_is_lost_with_logind_and_dbus(idled: Installed) -> None:
     idled.wait_ended("alice", "bob", "carol")
     assert by_user(idled, "session-opened") == {"alice": 2, "bob": 1, "carol": 1}
     assert by_user(idled, "ended") == {"alice": 1, "bob": 1, "carol": 1}
-    assert all(number(entry, "LATE_USEC") < SEC for entry in idled.events("ended"))
+    assert all(number(entry, "LATE_USEC") <= LATE for entry in idled.events("ended"))
     with idled.login("bob"):
         assert idled.session("bob", terminals=1)["idleTimeoutUSec"] == 15 * SEC
     assert "IDLED_LOGIND" in idled.event("session-closed", IDLED_USER="bob")

@@ -98,7 +98,7 @@ def test_a_session_is_ended_from_the_keyboard_and_no_other_one(idled: Installed)
         screen.see("^Reason, or nothing: _")
         screen.press("reboot at noon", "Enter")
         alice.expect("idled: session ended by root: reboot at noon")
-        alice.wait_closed(5)
+        alice.wait_closed(10)
         screen.see(r"^\d\d:\d\d:\d\d Ended session \w+ of alice from 127\.0\.0\.1: by root, took")
         screen.see(r"^1 session ")
         assert bob.closed_at is None
@@ -192,7 +192,7 @@ def test_a_member_of_access_ends_and_extends_what_is_others_and_who_may_view_doe
             screen.see("^Reason, or nothing: _")
             screen.press("maintenance", "Enter")
             alice.expect("idled: session ended by carol: maintenance")
-            alice.wait_closed(5)
+            alice.wait_closed(10)
             screen.see(r"^\d\d:\d\d:\d\d Ended session \w+ of alice from 127\.0\.0\.1: by carol, took")
             screen.see("^No session that you may see")
     assert idled.event("extended")["IDLED_BY"] == idled.event("ended")["IDLED_BY"] == "carol"

@@ -15,6 +15,8 @@ from idled import __version__
 from .builder import builder, copy_tree, inside
 from .machine import PROJECT
 
+pytestmark = pytest.mark.timeout(1200)
+
 BUILD = "python3 -m build --wheel --no-isolation --skip-dependency-check --outdir /src/made /src"
 # In an environment of its own that sees Debian's modules, with nothing of the project but what the wheel puts there.
 USE = """

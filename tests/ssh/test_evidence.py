@@ -198,7 +198,7 @@ def test_obscured_keystrokes(server: Server, user: str) -> None:
         since = Since(login)
         type_and_see(login, "abc")
         until(lambda: since.now().wire_in > 1000)
-        assert since.now()[:2] == (3, 3)
+        until(lambda: since.now()[:2] == (3, 3))  # one look may fall into sshd's reading
 
 
 def test_a_window_of_another_size(server: Server, user: str) -> None:
@@ -228,8 +228,8 @@ def test_a_flood_of_output(server: Server, user: str) -> None:
     assert last.issued == len("\n") + size + len("done\n")
     delivered = [moved(first, look).delivered for look in looks]
     assert max(delivered) == 1
-    behind = sum(found < 0 for found in delivered)
-    assert behind <= 2 + len(looks) // 20, f"{behind} of {len(looks)} looks saw less than was delivered"
+    behind = [now < 0 <= before for before, now in zip(delivered, delivered[1:], strict=False)]  # of some in a row, one
+    assert sum(behind) <= 2 + len(looks) // 20, f"{sum(behind)} of {len(looks)} looks saw less than was delivered"
 
 
 def test_nothing_happens(login: Login) -> None:
@@ -281,8 +281,7 @@ def test_output_that_the_client_does_not_take(server: Server, user: str) -> None
         until(lambda: since.now().issued > 500_000)
         login.client.stop()
         try:
-            stalled = until(lambda: now if (now := since.now()) == since.now() else None)
-            assert stalled.delivered == 1
+            until(lambda: since.now() == since.now() and since.now().delivered == 1)
         finally:
             login.client.cont()
 
@@ -290,23 +289,30 @@ def test_output_that_the_client_does_not_take(server: Server, user: str) -> None
 # Moments
 
 
+def dated(login: Login) -> tuple[ConnectionLook, int]:
+    """A look, and how long it took: the clock is read after the kernel was asked."""
+    began = boottime()
+    return login.look(), boottime() - began
+
+
 def test_received_at_is_when_the_key_came(login: Login) -> None:
     for key in "abcdefgh":
         typed_at = boottime()
         login.client.type(key)
         came_back_at = login.client.moment(login.client.expect(f"[{key}]"))
-        received_at = login.look().received_at
-        assert typed_at - 10 * MSEC <= received_at <= came_back_at + 10 * MSEC
+        look, took = dated(login)
+        assert typed_at - 10 * MSEC <= look.received_at <= came_back_at + 10 * MSEC + took
         time.sleep(0.02)
 
 
 def test_output_moves_sent_at_and_not_received_at(server: Server, user: str) -> None:
     script = "echo rea''dy; while :; do echo tick; sleep 0.02; done"
     with server.login(user, "-tt", run=(script,), expect="ready") as login:
-        acknowledged_once = login.look()
+        once, took = dated(login)
         login.client.expect("(tick\\s+){5}")
-        now = until(lambda: look if (look := login.look()).sent_at > acknowledged_once.sent_at + 50 * MSEC else None)
-        assert abs(now.received_at - acknowledged_once.received_at) <= 10 * MSEC
+        until(lambda: login.look().sent_at > once.sent_at + 50 * MSEC)
+        now, took_too = dated(login)
+        assert abs(now.received_at - once.received_at) <= 10 * MSEC + took + took_too
 
 
 # Other shapes of a session

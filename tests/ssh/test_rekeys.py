@@ -70,7 +70,7 @@ def test_keys_are_counted_beside_rekeys(server: Server, user: str, kex: str) -> 
         for number, key in enumerate(KEYS, 1):
             login.client.expect(DONE)
             type_and_see(login, key)
-            assert since.now()[:2] == (number, number)
+            until(lambda: since.now()[:2] == (number, number))  # noqa: B023  # one look may fall into a rekey
         assert login.look().asked > asked or asked == 0
 
 

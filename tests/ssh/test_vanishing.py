@@ -280,9 +280,9 @@ def test_an_end(extent: Extent, has_cgroup: bool, fault: str) -> None:
                 ending.kill()
             ending.kill()
             try:
-                until(lambda: not any(map(lives, going)), 1)  # noqa: B023
+                until(lambda: not any(map(lives, going)))  # noqa: B023
                 assert all(map(lives, stays))
-                until(ending.gone, 1)
+                until(ending.gone)
             except AssertionError as error:
                 wrong.append((vanishing.hit, str(error)))
     assert not wrong

@@ -43,7 +43,7 @@ def until(fact: Callable[[], T | None], timeout: float = 10) -> T:
     return found
 
 
-def promptly(act: Callable[[], T], within: float = 2) -> tuple[T, float]:
+def promptly(act: Callable[[], T], within: float = 20) -> tuple[T, float]:
     """Call what must not block in a thread; its result and the seconds it took."""
     results: list[tuple[T, float]] = []
 

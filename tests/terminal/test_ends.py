@@ -59,8 +59,8 @@ def cgroup() -> Iterator[Cgroup]:
         yield cgroup
 
 
-def finish(ending: End, within: float = 6) -> None:
-    """What the daemon does from the deadline on."""
+def finish(ending: End, within: float = 60) -> None:
+    """What the daemon does from the deadline on; a count of the whole machine may have to be taken several times."""
     asyncio.run(asyncio.wait_for(ending.until_gone(), within))
 
 
@@ -148,7 +148,7 @@ def test_what_forks_while_it_is_killed(cgroup: Cgroup) -> None:
         assert not ending.gone()
         assert ending.kill()
         finish(ending)
-        assert time.monotonic() - begin < 6
+        assert time.monotonic() - begin < 30
         assert not cgroup.populated()
 
 
@@ -456,7 +456,7 @@ def test_without_a_cgroup_sessions_that_end_together_share_counts(monkeypatch: p
         async def end_all() -> None:
             for ending in endings:
                 ending.hang_up()
-            await asyncio.wait_for(asyncio.gather(*(ending.until_gone() for ending in endings)), 6)
+            await asyncio.wait_for(asyncio.gather(*(ending.until_gone() for ending in endings)), 60)
 
         asyncio.run(end_all())
         assert not any(lives(leader.pid) for leader in leaders)

@@ -32,7 +32,7 @@ def test_the_clocks_agree_with_the_kernel() -> None:
 
 
 def test_it_goes_off_at_its_moment_and_not_before(alarm: clock.Alarm) -> None:
-    at = clock.now() + 30_000
+    at = clock.now() + SEC
     alarm.set(at)
     assert not ready(alarm, 0)
     assert ready(alarm, 5)
@@ -74,7 +74,7 @@ def test_a_step_is_told_with_its_size_once(monkeypatch: pytest.MonkeyPatch) -> N
         assert watch.step() == 0
 
 
-@pytest.mark.parametrize(("by", "told"), [(3600 * SEC, True), (-2 * SEC, True), (900_000, False), (-20_000, False)])
+@pytest.mark.parametrize(("by", "told"), [(3600 * SEC, True), (-2 * SEC, True), (500_000, False), (-20_000, False)])
 def test_a_step_that_the_kernel_does_not_tell_of_shows_in_the_clocks(
     monkeypatch: pytest.MonkeyPatch, by: int, told: bool
 ) -> None:

@@ -6,13 +6,13 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
-import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from idled import clock, hands, journal
+from idled import clock, desk, hands, journal
 from idled.control import interface
 from idled.control.peer import Peer
 from idled.control.service import Call
@@ -292,10 +292,16 @@ def test_who_asks_again_and_again_causes_one_look_a_second(tmp_path: Path, monke
 def test_of_too_many_sessions_those_seen_longest_ago_are_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("idled.desk._PATIENCE", 0.1)
+    passed = [0.0]
+    monkeypatch.setattr(desk, "time", SimpleNamespace(monotonic=lambda: passed[0]))
 
     async def story(office: FrontOffice) -> None:
-        now, looks = clock.now(), []
+        now, looks = clock.now(), list[int]()
+
+        def look(id: SessionId) -> None:
+            looks.append(id.pid)
+            passed[0] += 0.6 * desk._PATIENCE
+
         for pid in (7, 9, 8):
             now += MIN
             monkeypatch.setattr(clock, "now", lambda at=now: at)
@@ -303,7 +309,7 @@ def test_of_too_many_sessions_those_seen_longest_ago_are_looked_at(
         monkeypatch.setattr(clock, "now", lambda: now + MIN)
         office.hands.look_again(office.engine.sessions()[0].id)
         monkeypatch.setattr(clock, "now", lambda: now + 2 * MIN)
-        monkeypatch.setattr(office.hands, "look_again", lambda id: (time.sleep(0.06), looks.append(id.pid)))  # type: ignore[func-returns-value]
+        monkeypatch.setattr(office.hands, "look_again", look)
         assert len((await office.ask(ROOT, "ListSessions"))["sessions"]) == 3
         assert looks == [9, 8]
 

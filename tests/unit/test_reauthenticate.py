@@ -70,11 +70,10 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
 
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Lets time pass."""
-    passed = [0]
-    real = clock.now
-    monkeypatch.setattr(clock, "now", lambda: real() + passed[0])
-    return lambda span: passed.__setitem__(0, passed[0] + span)
+    """Lets time pass, which does not by itself."""
+    now = [clock.now()]
+    monkeypatch.setattr(clock, "now", lambda: now[0])
+    return lambda span: now.__setitem__(0, now[0] + span)
 
 
 @pytest.mark.usefixtures("program")
@@ -95,7 +94,7 @@ def test_after_three_wrong_ones_none_is_tried_for_ten_minutes(desk: Desk, later:
     assert desk.checks(*[("alice", "bob")] * 3) == ["wrong password"] * 3
     later(5 * MIN)
     (said,) = desk.checks(("alice", "alice"))
-    assert said.startswith(TOO_MANY) and said.endswith(("4min 59s", "5min"))
+    assert said.startswith(TOO_MANY) and said.endswith(" 5min")
     assert desk.checks(("bob", "bob")) == [""], "others may"
     later(5 * MIN - 10 * SEC)
     assert desk.passwords.closed("alice").startswith(TOO_MANY)
@@ -170,14 +169,14 @@ def test_what_its_modules_started_goes_with_it(
     desk: Desk, program: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program(FAMILY.format(folder=str(tmp_path)))
-    monkeypatch.setattr(reauthenticate, "_PATIENCE", 2.0)
+    monkeypatch.setattr(reauthenticate, "_PATIENCE", 6.0)
     assert desk.checks(("alice", "alice")) == ["the password cannot be checked now"]
     started = [int((tmp_path / name).read_text()) for name in ("child", "grandchild")]
     until(lambda: not [pid for pid in started if (found := procfs.process(pid)) and found.alive])
 
 
 def test_nothing_is_held_up_meanwhile(desk: Desk, program: Make) -> None:
-    program("import time; time.sleep(0.5)")
+    program("import time; time.sleep(3)")
 
     async def longest_pause() -> float:
         loop, pauses = asyncio.get_running_loop(), []
@@ -188,7 +187,7 @@ def test_nothing_is_held_up_meanwhile(desk: Desk, program: Make) -> None:
             pauses.append(loop.time() - before)
         return max(pauses)
 
-    assert asyncio.run(longest_pause()) < 0.4, "the loop went on while the program slept"
+    assert asyncio.run(longest_pause()) < 1.5, "the loop went on while the program slept"
 
 
 SECRET = "correct horse " + "battery"

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -49,6 +50,9 @@ class Journal:
         assert self._journald.poll() is None
 
     def ready(self) -> bool:
+        """Also that it is what it will be: before, its view of the machine is not its own."""
+        if not Path(f"/proc/{self._journald.pid}/comm").read_text().startswith("systemd-journal"):
+            return False
         asked = self.inside("journalctl", "--quiet", "--sync")
         return subprocess.run(asked, stderr=subprocess.DEVNULL, check=False).returncode == 0
 

@@ -108,9 +108,9 @@ def test_an_event_is_told_at_once_and_harmless(daemon: Watched) -> None:
     with daemon.watched() as terminal:
         terminal.expect(r"al\?\[2Jice")
         daemon.tell("Ended \x1b]0;owned\x07session")
-        terminal.expect(r"Ended \?\]0;owned\?session", timeout=3)
+        terminal.expect(r"Ended \?\]0;owned\?session")
         terminal.type("q")
-        terminal.wait_closed(5)
+        terminal.wait_closed(30)
         assert terminal.returncode == 0
 
 
@@ -158,7 +158,7 @@ def test_a_failure_leaves_the_terminal_as_it_was(daemon: Watched) -> None:
 def test_it_ends_when_its_terminal_goes(daemon: Watched) -> None:
     with daemon.watched() as terminal:
         terminal.hangup()
-        terminal.wait_closed(5)
+        terminal.wait_closed(30)
 
 
 def test_ctrl_z_gives_the_terminal_back_and_it_is_taken_again(daemon: Watched) -> None:
@@ -190,7 +190,7 @@ def test_a_new_size_is_drawn_at_once(daemon: Watched) -> None:
 def test_the_time_runs_in_between(daemon: Watched) -> None:
     with daemon.watched() as terminal:
         terminal.expect("2m59s")
-        terminal.expect("2m58s", timeout=2)
+        terminal.expect("2m5[0-8]s")  # the list is asked for anew every 2 s, so not all are shown for a second
 
 
 def test_nothing_is_coloured_with_no_color(daemon: Watched) -> None:
@@ -202,7 +202,7 @@ def test_nothing_is_coloured_with_no_color(daemon: Watched) -> None:
     with daemon.watched(NO_COLOR="1") as terminal:
         terminal.expect("alice")
         terminal.type("jq")
-        terminal.wait_closed(5)
+        terminal.wait_closed(30)
         assert not colour.search(terminal.text)
 
 
@@ -243,7 +243,7 @@ def test_nor_does_what_was_pasted_in_pieces(daemon: Watched, pause: float) -> No
             terminal.type("q")
             terminal.expect("Nothing was done")
             terminal.type("q")
-            terminal.wait_closed(5)
+            terminal.wait_closed(30)
         assert [asked for asked in daemon.asked if asked[0] == "End"] == []
         return
     pytest.fail("this machine is too busy to paste on")
@@ -282,7 +282,7 @@ def test_when_the_daemon_goes_it_is_said_and_it_is_asked_until_it_is_back(daemon
             daemon.tell("Heard again")
             terminal.expect("Heard again")
             terminal.type("q")
-            terminal.wait_closed(5)
+            terminal.wait_closed(30)
 
 
 @pytest.mark.parametrize("arguments", [(), ("--json",)])
@@ -295,6 +295,6 @@ def test_elsewhere_than_on_a_terminal_it_is_a_wrong_call(arguments: tuple[str, .
 def test_without_a_daemon_to_begin_with_it_is_said_as_by_any_verb(tmp_path: Path) -> None:
     with Terminal([*IDLECTL, "watch", "--socket", str(tmp_path / "none")], env=ENVIRONMENT) as terminal:
         terminal.expect(r"idlectl: the daemon cannot be asked:\s+/\S+:\s+No\s+such\s+file")
-        terminal.wait_closed(5)
+        terminal.wait_closed(30)
         assert terminal.returncode == 1
         assert ALT_SCREEN not in terminal.text

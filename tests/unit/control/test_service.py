@@ -223,7 +223,7 @@ def test_of_many_that_come_at_once_no_more_are_let_in(monkeypatch: pytest.Monkey
 @needs_root
 def test_who_calls_too_fast_waits_and_nobody_else(service: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("idled.control.service._BURST", 5)
-    monkeypatch.setattr("idled.control.service._PACE", 0.1)
+    monkeypatch.setattr("idled.control.service._PACE", 0.5)
     with somebody(service, 1000) as fast, somebody(service, 1001) as other:
         began = time.monotonic()
         fast.socket.sendall(packed(*[WHO] * 20))
@@ -231,9 +231,9 @@ def test_who_calls_too_fast_waits_and_nobody_else(service: Path, monkeypatch: py
         assert other.ask(WHO) is not None
         with linked(service) as root:
             assert all(root.ask(WHO) is not None for _ in range(50))
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
         assert all(fast.read() is not None for _ in range(19))
-        assert 1.3 < time.monotonic() - began < 5
+        assert 6.5 < time.monotonic() - began < 30
 
 
 @needs_root

@@ -161,7 +161,7 @@ def test_the_leaders_exit_closes_the_session(bench: Bench) -> None:
             begin = time.monotonic()
             os.kill(leader.pid, signal.SIGKILL)
             await bench.until(lambda: bench.closed)
-            assert time.monotonic() - begin < 2
+            assert time.monotonic() - begin < 10, "it is held for 20 s"
             assert bench.closed == [seen.id]
             assert bench.registry.get(seen.id) is not None, "until it is dropped"
             bench.registry.drop(seen.id)
@@ -470,13 +470,15 @@ def test_an_nss_that_does_not_answer_keeps_nobody_waiting(bench: Bench, monkeypa
     async def story() -> None:
         loop.append(asyncio.get_running_loop())
         monkeypatch.setattr(module, "groups_of", hang)
+        monkeypatch.setattr(module, "_NSS_PATIENCE", 0.2)
         bench.registry.want_groups(True)
         with Child(SLEEPER) as leader:
             begin = time.monotonic()
             seen = await bench.registry.see(sighting(leader))
-            assert time.monotonic() - begin < 2
+            assert time.monotonic() - begin < 10, "it is held for 20 s"
             assert seen is not None
             assert seen.groups == frozenset()
+            monkeypatch.setattr(module, "_NSS_PATIENCE", 10)
             release.set()
             await bench.registry.groups_again()
             assert "root" in bench.opened[-1][0].groups
@@ -494,6 +496,7 @@ def test_users_of_whom_nss_says_nothing_are_left_out(bench: Bench, monkeypatch: 
 
     async def story() -> None:
         monkeypatch.setattr(module, "_uids", ask)
+        monkeypatch.setattr(module, "_NSS_PATIENCE", 2)
         found = await bench.registry.uids_of(["root", "slow", "nobody-of-that-name", "nul\0byte", "root"])
         assert found == {"root": 0, "nobody-of-that-name": None, "nul\0byte": None}
         release.set()
