@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Answering the PAM module at a login. Callers of the control service are answered in ``desk``."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -15,6 +16,8 @@ from .sources.sighting import Sighting
 
 NOBODY: Final = -1
 _SOME_PTY: Final = "pts/0"
+#: Seconds between two questions to an NSS that does not answer.
+_ASK_AGAIN: Final = 2.0
 
 
 class Reception:
@@ -46,9 +49,11 @@ class Reception:
     async def _take_in(self, registration: Registration, opened_at: Usec, runtime_max_sec: int | None) -> None:
         self.registered += 1
         registry = self._hands.registry
-        uid = await registry.uid_of(registration.user)
+        uids = await self._uids_of(registration)
+        uid = uids.get(registration.user)
         if uid is None:
-            self._refuse(f"PAM packet: no user {registration.user}")
+            why = "no user" if uids else "the login was over before NSS said who is"
+            self._refuse(f"PAM packet: {why} {registration.user}")
             registry.missed.set()
             return
         sighting = Sighting(
@@ -64,6 +69,15 @@ class Reception:
             last_resort=None if runtime_max_sec is None else runtime_max_sec * SEC,
         )
         await registry.see(sighting)
+
+    async def _uids_of(self, registration: Registration) -> dict[str, int | None]:
+        """What NSS says, however long it takes, while who logs in is there: no other source may tell of the session."""
+        while not (found := await self._hands.registry.uids_of((registration.user,))):
+            leader = procfs.process(registration.pid)
+            if leader is None or leader.start != registration.start:
+                break
+            await asyncio.sleep(_ASK_AGAIN)
+        return found
 
     def _answer(self, registration: Registration, groups: frozenset[str], opened_at: Usec) -> Answer:
         session = Session(

@@ -2,6 +2,7 @@
 """What a login is told, and that it is taken in: the PAM module's question and its answer, without the socket."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from idled import procfs
+from idled import procfs, reception
 from idled.core.model import Session
+from idled.sources import registry
 from idled.sources.registrations import Answer, Registration
 
 from .front_office import FrontOffice, acting
@@ -102,6 +104,56 @@ def test_a_user_whom_nobody_knows_is_refused(tmp_path: Path, monkeypatch: pytest
         assert office.hands.registry.missed.is_set()  # NSS may have had no descriptor to say so
         assert office.engine.sessions() == []
 
+    acting(tmp_path, story, POLICY)
+
+
+def test_a_user_of_whom_nss_says_nothing_for_a_while_is_taken_in_when_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory server that hangs cannot be had here; the question to it is held instead."""
+    release, asked, uids = threading.Event(), list[str](), registry._uids
+
+    def hang(user: str) -> tuple[int, ...]:
+        asked.append(user)
+        release.wait(20)
+        return uids(user)
+
+    async def story(office: FrontOffice) -> None:
+        async with login(tty="tty") as registration:
+            await office.reception.register(registration)
+            async with asyncio.timeout(10):
+                while len(asked) < 2:
+                    await asyncio.sleep(0.01)
+            assert office.engine.sessions() == []
+            release.set()
+            (session,) = await sessions(office, 1)
+            assert (session.user, session.uid) == ("root", 0)
+        await sessions(office, 0)
+
+    monkeypatch.setattr(registry, "_uids", hang)
+    monkeypatch.setattr(registry, "_NSS_PATIENCE", 0.05)
+    monkeypatch.setattr(reception, "_ASK_AGAIN", 0.05)
+    acting(tmp_path, story, POLICY)
+
+
+def test_a_login_that_is_over_before_nss_says_anything_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release, said = threading.Event(), list[str]()
+
+    async def story(office: FrontOffice) -> None:
+        monkeypatch.setattr(office.reception, "_refuse", said.append)
+        async with login(tty="tty") as registration:
+            await office.reception.register(registration)
+        async with asyncio.timeout(10):
+            while not said:
+                await asyncio.sleep(0.01)
+        release.set()
+        assert said == ["PAM packet: the login was over before NSS said who is root"]
+        assert office.hands.registry.missed.is_set()
+        assert office.engine.sessions() == []
+
+    monkeypatch.setattr(registry, "_uids", lambda _: release.wait(20))
+    monkeypatch.setattr(registry, "_NSS_PATIENCE", 0.05)
+    monkeypatch.setattr(reception, "_ASK_AGAIN", 0.05)
     acting(tmp_path, story, POLICY)
 
 
