@@ -178,11 +178,13 @@ class Engine:
         lacking = look is not None and lacks(watch.memory.trace, look)
         connection = look.connection if look is not None else None
         watch.unread = connection is not None and connection.unread > 0 and not connection.stopped
-        amid = connection is not None and connection.moving
-        pauses = self._pauses(watch, amid or (lacking and not watch.lacking), now)
+        watch.unclear = (connection is not None and connection.moving) or (lacking and not watch.lacking)
         shown = watch.memory.trace.connection is not None or watch.memory.trace.terminals != ()
-        if watch.put_off >= len(pauses) or not shown or self._is_over(watch, now):
-            watch.put_off, watch.lacking = 0, lacking
+        pauses = self._pauses(watch, now) if shown and not self._is_over(watch, now) else ()
+        if pauses and watch.put_off and watch.next_at is not None and watch.next_at > now:
+            return True  # it was taken out of turn, and does not count
+        if watch.put_off >= len(pauses):
+            watch.put_off, watch.unclear, watch.waiting, watch.lacking = 0, False, False, lacking
             return False
         again, over_at = now + pauses[watch.put_off], self._over_at(watch)
         self._schedule(watch)
@@ -190,12 +192,14 @@ class Engine:
         watch.put_off += 1
         return True
 
-    def _pauses(self, watch: Watch, unclear: bool, now: Usec) -> tuple[Usec, ...]:
+    def _pauses(self, watch: Watch, now: Usec) -> tuple[Usec, ...]:
         """How long its look is put off, again and again."""
-        feeds = self._watches.liveliest_others(watch) if watch.memory.trace.inner else []
-        if (watch.unread or any(other.unread for other in feeds)) and self._is_idle(watch, now):
-            return timing.PUT_OFF_UNREAD
-        return timing.PUT_OFF if unclear or any(other.put_off for other in feeds) else ()
+        sources = [watch, *(self._watches.liveliest_others(watch) if watch.memory.trace.inner else ())]
+        unread = any(source.unread for source in sources) and self._is_idle(watch, now)
+        watch.waiting = watch.waiting or unread  # also for a look that finds sshd amid what it has just read
+        if not unread and not any(source.unclear for source in sources):
+            return ()
+        return timing.PUT_OFF_UNREAD if watch.waiting else timing.PUT_OFF
 
     def _is_idle(self, watch: Watch, now: Usec) -> bool:
         """Whether its idle timeout has come, by what was seen so far."""

@@ -27,7 +27,8 @@ T13. A look that finds the two sshd of a connection in the midst of something, o
     is not, nor is one that lacks something yet again; and the absolute timeout waits for none.
     Where the idle timeout is due while bytes wait to be read by sshd, or by that of a session from where this one may
     be fed, it is taken again eight times, for 2.55 s in all: what sshd reads then tells whether it was a key. One that
-    its user stopped, or took to where it can be frozen, is not waited for.
+    its user stopped, or took to where it can be frozen, is not waited for. A look that is taken in between, as when
+    somebody asks, does not count, unless it is clear.
 """
 
 from dataclasses import dataclass, replace

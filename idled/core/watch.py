@@ -43,6 +43,8 @@ class Watch:
     looking: bool = False
     put_off: int = 0  # looks in a row that were not clear
     unread: bool = False  # at the last look, put off or not, bytes waited for an sshd that can read them
+    unclear: bool = False  # the last look was put off for what it showed itself
+    waiting: bool = False  # of those that were put off in a row, one was for such bytes
     lacking: bool = False  # the last look showed less than one before, however often it was taken
     next_at: Usec | None = None
     survivors: tuple[str, ...] = ()

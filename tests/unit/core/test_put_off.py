@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from idled.core.events import Kind, Stepped
+from idled.core.events import Kind, Looked, Stepped
 from idled.core.model import Mode, SessionId
 from idled.core.span import MIN, SEC
 
@@ -76,6 +76,18 @@ def test_what_never_rests_is_taken_as_it_is() -> None:
     driver.shown[session].amid = FOR_EVER
     driver.until(1000)
     assert driver.told()[0] == "900.31 hang-up idle"
+
+
+def test_what_never_rests_is_taken_as_it_is_after_a_restart_too() -> None:
+    driver = Driver(RULES)
+    session = driver.open()
+    driver.until(890)
+    driver.restart(RULES)
+    driver.shown[session].amid = FOR_EVER
+    driver.looks.clear()
+    driver.until(895)
+    assert driver.looks[:6] == [890, 890.01, 890.03, 890.07, 890.15, 890.31]
+    assert all(later - look > 1 for look, later in pairwise(driver.looks[5:]))
 
 
 @pytest.mark.parametrize("looked_at", [899.7, 899.995, 900])
@@ -150,6 +162,51 @@ def test_who_typed_what_is_read_then_stays(read_at: float) -> None:
     assert driver.told()[0].startswith("1799.9")
 
 
+@pytest.mark.parametrize(("read_at", "shows_at"), [(900.2, 900.4), (900.8, 901.5)])
+def test_an_sshd_amid_what_it_has_just_read_is_waited_for_as_long(read_at: float, shows_at: float) -> None:
+    driver = Driver(RULES)
+    session = chatty(driver)
+    driver.until(899.9)
+    arrive(driver, session)
+    driver.until(read_at)
+    shown = driver.shown[session]
+    shown.unread = 0
+    look = driver._look(shown)
+    assert look is not None
+    assert look.connection is not None
+    shown.instead = [{"connection": replace(look.connection, moving=True)}]
+    driver.until(shows_at)
+    assert shown.instead == []
+    shown.sent += 1
+    driver.until(1790)
+    assert driver.told() == []
+
+
+@pytest.mark.parametrize("asked_every", [0.03, 0.1, 0.7])
+def test_who_asks_meanwhile_shortens_nothing(asked_every: float) -> None:
+    driver = Driver(RULES)
+    session = chatty(driver)
+    arrive(driver, session)
+    driver.until(900)
+    asked_at = 900 + asked_every
+    while asked_at < 902.5:
+        driver.until(asked_at)
+        driver.tell(Looked(id=session, look=driver._look(driver.shown[session])))
+        asked_at += asked_every
+    driver.until(1000)
+    assert driver.told()[0] == "902.55 hang-up idle"
+
+
+def test_who_asks_when_it_is_clear_need_not_wait() -> None:
+    driver = Driver(RULES)
+    session = chatty(driver)
+    arrive(driver, session)
+    driver.until(901.5)
+    driver.shown[session].unread = 0
+    driver.tell(Looked(id=session, look=driver._look(driver.shown[session])))
+    assert driver.told()[0] == "901.5 hang-up idle"
+
+
 def test_after_a_restart_too() -> None:
     driver = Driver(RULES)
     session = chatty(driver)
@@ -215,6 +272,19 @@ def test_a_terminal_that_is_fed_from_elsewhere_waits_for_what_is_not_read_there(
     driver.shown[there].unread = 0
     driver.until(990)
     assert driver.told()[0] == f"{ended} hang-up idle"
+
+
+@pytest.mark.parametrize("number", [2, 3, 5])
+def test_sessions_that_may_feed_each_other_do_not_put_each_other_off_for_ever(number: int) -> None:
+    driver = Driver(RULES)
+    inner = (replace(terminal("pts/0", T0), inner=True),)
+    first, *_ = [driver.open(terminals=inner) for _ in range(number)]
+    driver.until(100)
+    driver.shown[first].amid = 1
+    driver.looks.clear()
+    driver.tell(Stepped(by=0))
+    driver.until(101)
+    assert len(driver.looks) <= number * 2 * number
 
 
 # What a look lacks
