@@ -122,7 +122,7 @@ class Hands:
         limits = self.engine.limits(handle.session.id)
         processes, outer = members(handle), outer_terminals(handle)
         return Look(
-            terminals=evidence.look(terminals_among(handle, processes, outer), handle.session.uid, outer),
+            terminals=evidence.look(terminals_among(handle, processes, outer or ()), handle.session.uid, outer),
             connection=None if mosh.serves(processes) else self._connection(handle),
             holder=foreground.holder(handle, limits.hold_while) if limits and limits.hold_while else "",
             at=clock.now(),

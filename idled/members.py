@@ -189,14 +189,14 @@ def terminal_name(device: int) -> str | None:
     return None
 
 
-def outer_terminals(handle: Handle) -> set[int]:
-    """Device numbers of the terminals that sshd made for the session; none where it is not sshd's."""
-    return procfs.ptys_held(handle.session.id.pid) if handle.connection and leader(handle.session) else set()
+def outer_terminals(handle: Handle) -> set[int] | None:
+    """Device numbers of the terminals that sshd made for the session; None where it is not sshd's."""
+    return procfs.ptys_held(handle.session.id.pid) if handle.connection and leader(handle.session) else None
 
 
 def terminals(handle: Handle) -> dict[int, str]:
     """Name by device number of all terminals of the session."""
-    return terminals_among(handle, members(handle), outer_terminals(handle))
+    return terminals_among(handle, members(handle), outer_terminals(handle) or ())
 
 
 def terminals_among(handle: Handle, processes: Iterable[Process], outer: Iterable[int]) -> dict[int, str]:

@@ -14,8 +14,10 @@ A bound is never too early and only grows. What needs two kinds of evidence at o
    others: what then came in soon after the look before counts; what came over a long time does as far as a program
    wrote on a terminal (Ctrl-C brings a prompt). So it does in the look that shows a terminal first: what sshd said to
    get it is among the bytes.
-3. Of an SSH session without terminals: bytes that went into the session or came out of it (traffic). A rule may say
-   otherwise for either kind, and may let output count (`output_until`); a line of ours, a warning, is none.
+3. Of an SSH session without terminals, or with none that sshd made for it: bytes that went into the session or came out
+   of it (traffic). An editor's server makes terminals of its own, and who edits types in none of them.
+   A rule may say otherwise for either kind, and may let output count (`output_until`); a line of ours, a warning, is
+   none.
    Output counts while it is on its way: until the client acknowledged the last of it, over a slow line or a fast one,
    and no longer than the client acknowledges anything.
 4. Bytes that were delivered between two looks were delivered, at the latest, when the connection last received
@@ -112,6 +114,11 @@ class Look:
         return bool(self.terminals) or (self.connection is not None and not self.coarse)
 
     @property
+    def outer(self) -> bool:
+        """Whether any of its terminals is its own: a console's, or one that sshd made (3)."""
+        return not all(terminal.inner for terminal in self.terminals)
+
+    @property
     def coarse(self) -> bool:
         """Whether there is a connection whose counters cannot be read: no OpenSSH, or no privilege."""
         return self.connection is not None and self.connection.delivered is None
@@ -205,7 +212,7 @@ def follow(
     outer = [found for terminal, found in zip(look.terminals, signs, strict=True) if not terminal.inner]
     new = replace(new, inner_until=max([trace.inner_until, *(found.until for found in inner)]))
     fed_until = elsewhere_until if elsewhere_until is not None and inner else 0
-    if not any(found.moved for found in outer) and _explains(fed_until, trace.at, inner):
+    if (exact and not outer) or (not any(found.moved for found in outer) and _explains(fed_until, trace.at, inner)):
         new = replace(new, unexplained=0, forged=trace.forged)
     held_until = look.at if look.holder or trace.holder else 0
     active_until = max(trace.active_until, _active_until(new, look, kinds, fed_until), held_until)
@@ -255,9 +262,9 @@ def _active_until(trace: Trace, look: Look, kinds: frozenset[Activity], fed_unti
     bounds = {
         Activity.INPUT: _input_until(trace, look, fed_until),
         Activity.OUTPUT: trace.output_until,
-        Activity.TRAFFIC: trace.traffic_until,
+        Activity.TRAFFIC: max(trace.traffic_until, min(trace.inner_until, fed_until)),
     }
-    kinds = kinds or frozenset({Activity.INPUT if look.terminals else Activity.TRAFFIC})
+    kinds = kinds or frozenset({Activity.INPUT if look.outer else Activity.TRAFFIC})
     return max(bounds[kind] for kind in (kinds if exact else (Activity.INPUT,)))
 
 
@@ -266,9 +273,9 @@ def _input_until(trace: Trace, look: Look, fed_until: Usec) -> Usec:
         return trace.signs_until
     if look.connection.delivered is None:
         own = min(trace.signs_until, look.connection.received_at + TICK)
-        return max(own, min(trace.inner_until, fed_until))
-    if not look.terminals:
-        return trace.bytes_until
+        return max(own, min(trace.inner_until, fed_until)) if look.outer else own
+    if not look.outer:
+        return max(trace.bytes_until, min(trace.inner_until, fed_until))
     own = min(max(trace.signs_until, trace.hidden_until), trace.bytes_until)
     return max(own, min(trace.inner_until, fed_until))
 

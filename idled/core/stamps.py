@@ -43,7 +43,7 @@ class TerminalLook:
     mtime: Usec = 0  # 0: not known, as of looks that were followed
     queued: int = 0  # bytes typed that no program has read (TIOCINQ)
     canonical: bool = False  # input goes line by line: what is typed leaves no trace before Enter
-    inner: bool = False  # its other side is not sshd's but a multiplexer's or the like
+    inner: bool = False  # its other side is not sshd's but a multiplexer's, an editor's or the like
     doubted: bool = False  # atime came to be as it is by rule 5; known of looks that were followed only
 
 

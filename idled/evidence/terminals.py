@@ -17,13 +17,13 @@ from ..core.stamps import TerminalLook
 from ..shortage import tolerant
 
 
-def look(terminals: dict[int, str], uid: int, outer: Collection[int] = ()) -> tuple[TerminalLook, ...]:
+def look(terminals: dict[int, str], uid: int, outer: Collection[int] | None = None) -> tuple[TerminalLook, ...]:
     """One look at each of the terminals (name by device number) that are the user's own.
 
-    `outer`: those that sshd holds the other side of; with any, the rest are inner ones.
+    `outer`: those that sshd holds the other side of; the rest are inner ones. None where that cannot be told.
     """
     found = (
-        _look_at(device, name, uid, inner=bool(outer) and device not in outer)
+        _look_at(device, name, uid, inner=outer is not None and device not in outer)
         for device, name in sorted(terminals.items())
     )
     return tuple(terminal for terminal in found if terminal is not None)

@@ -101,6 +101,26 @@ def test_slow_transfer_stays(idled: Installed) -> None:
         terminal.wait_closed(14)
 
 
+#: As the server of an editor, which is talked to through the connection, and has a shell on a terminal of its own.
+EDITOR = "(sleep 1000 | script -q /dev/null -c 'bash -i') & echo rea''dy; exec cat >/dev/null"
+
+
+def test_who_edits_by_a_server_that_has_a_terminal_of_its_own_stays(idled: Installed) -> None:
+    idled.limits(idle=f"{IDLE}s", warn='["3s"]')
+    with idled.machine.login("alice", EDITOR, options=("-T",)) as terminal:
+        terminal.expect("ready")
+        until(lambda: idled.session("alice")["terminals"])
+        begin, last = boottime(), 0
+        while terminal.closed_at is None and boottime() < begin + 2 * IDLE * SEC:
+            last = terminal.type("an edit of some bytes\n")
+            with suppress(Unseen):
+                terminal.wait_closed(1)
+        assert terminal.closed_at is None
+        assert IDLE * SEC <= terminal.wait_closed(20) - last <= IDLE * SEC + LATE
+    idled.wait_ended("alice")
+    assert idled.processes("alice") == []
+
+
 def test_output_stays_where_the_rule_says_so(idled: Installed) -> None:
     rule = '[[rule]]\nname = "jobs"\nmatch = { user = "bob" }\nactivity = ["input", "output"]\n'
     with idled.login("bob") as stays, idled.login("bob") as silent, idled.login("alice") as ends:

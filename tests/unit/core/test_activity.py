@@ -483,6 +483,41 @@ def test_input_that_does_not_move_the_stamp() -> None:
     assert seen.active(1900) == told(1103)
 
 
+def test_who_edits_by_a_server_with_a_terminal_of_its_own_is_there() -> None:
+    """As editors do: nobody types in that terminal, which is not sshd's, and bytes come all the time."""
+    seen = Seen()
+    seen.change(inner=True)
+    for at in range(1010, 2000, 10):
+        seen.net(at, into=200, out=50)
+        assert seen.active(at + 1) == told(at)
+    assert seen.active(2900) == told(1990)
+
+
+@pytest.mark.parametrize(("kinds", "last"), [((), 1300), ((Activity.INPUT,), 1200), ((Activity.OUTPUT,), 1300)])
+def test_what_counts_where_no_terminal_is_sshds(kinds: tuple[Activity, ...], last: float) -> None:
+    seen = Seen()
+    seen.change(inner=True)
+    seen.kinds = frozenset(kinds)
+    seen.net(1200, into=200)
+    seen.look(1250)
+    seen.net(1300, out=200)
+    seen.look(1350)
+    for at in (1400, 1500, 1600):
+        seen.read(at)
+        seen.look(at + 50)
+    assert seen.trace.active_until / SEC == told(last)
+    assert not seen.trace.forged, "what its own server feeds it is no concern"
+
+
+@pytest.mark.parametrize("kinds", [frozenset[Activity](), frozenset({Activity.INPUT})])
+def test_such_a_terminal_that_is_fed_from_elsewhere(kinds: frozenset[Activity]) -> None:
+    seen = Seen()
+    seen.change(inner=True)
+    seen.read(1200)
+    trace = follow(seen.trace, seen.shows(1250), kinds, elsewhere_until=usec(1201))
+    assert trace.active_until == usec(1201)
+
+
 def test_what_was_traffic_stays_activity_when_a_terminal_appears() -> None:
     seen = Seen(ptys=0)
     seen.net(1100, out=500)

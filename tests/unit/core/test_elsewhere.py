@@ -16,7 +16,7 @@ RULES = policy(idle_timeout=15 * MIN, warn_before=())
 
 
 class Desk(Driver):
-    """Two sessions with a terminal each; the tmux of the first is used from the second."""
+    """Two sessions, of which the first has a tmux in its terminal, which is used from the second."""
 
     def __init__(self, *, other: str = "alice", inner: bool = True) -> None:
         super().__init__(RULES)
@@ -27,7 +27,9 @@ class Desk(Driver):
 
     def type(self, id: SessionId, name: str) -> None:
         self.active(id)
-        self.shown[id].terminals = (replace(terminal(name, self.now), inner=self.inner and name == "pts/1"),)
+        self.shown[id].terminals = (terminal("pts/0" if name == "pts/1" else name, self.now),)
+        if name == "pts/1":
+            self.stamp()
 
     def feed(self) -> None:
         """A key in the second that the first's tmux reads."""
@@ -35,7 +37,8 @@ class Desk(Driver):
         self.stamp()
 
     def stamp(self) -> None:
-        self.shown[self.here].terminals = (replace(terminal("pts/1", self.now), inner=self.inner),)
+        own, *_ = self.shown[self.here].terminals
+        self.shown[self.here].terminals = (own, replace(terminal("pts/1", self.now), inner=self.inner))
 
     def ended(self) -> list[float]:
         return [float(line.split()[0]) for line in self.told() if "hang-up" in line]
@@ -108,7 +111,8 @@ def test_the_state_of_the_other_is_what_it_is_now() -> None:
     desk.until(600)
     desk.shown[desk.there] = replace(desk.shown[desk.there], active_at=T0 + 595 * SEC, sent=9)
     desk.shown[desk.there].terminals = (terminal("pts/2", T0 + 595 * SEC),)
-    desk.shown[desk.here].terminals = (replace(terminal("pts/1", T0 + 595 * SEC), inner=True),)
+    own, _ = desk.shown[desk.here].terminals
+    desk.shown[desk.here].terminals = (own, replace(terminal("pts/1", T0 + 595 * SEC), inner=True))
     desk.until(1400)
     assert desk.ended() == []
     desk.until(1600)

@@ -54,8 +54,8 @@ def test_the_traffic_of_a_time_in_which_another_process_came_to_be_counted() -> 
 
 @pytest.mark.parametrize("exact", [True, False])
 def test_activity_elsewhere_without_a_sign_here_is_none(exact: bool) -> None:
-    seen = Seen(exact=exact)
-    seen.change(inner=True)
+    seen = Seen(ptys=2, exact=exact)
+    seen.change(1, inner=True)
     trace = follow(seen.trace, seen.shows(1200), elsewhere_until=usec(1150))
     assert trace.active_until <= usec(1008 + BLOCK_END)
 
@@ -73,10 +73,10 @@ def test_two_doubtful_stamps_on_a_console_are_not_called_forged_later() -> None:
 
 @pytest.mark.parametrize(("before", "forged"), [(1.0, False), (1.01, True)])
 def test_a_sign_is_fed_from_elsewhere_within_a_second_of_its_block(before: float, forged: bool) -> None:
-    seen = Seen()
-    seen.change(inner=True)
+    seen = Seen(ptys=2)
+    seen.change(1, inner=True)
     for block in (1104.0, 1208.0):
-        seen.read(block)
+        seen.read(block, 1)
         seen.trace = follow(seen.trace, seen.shows(block + 1), elsewhere_until=usec(block - before))
     assert seen.trace.forged is forged
 
