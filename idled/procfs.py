@@ -344,10 +344,10 @@ def send(target: Process, *signals: signal.Signals) -> bool:
 @cache
 def cgroup_root() -> Path | None:
     """Where the cgroup v2 tree is mounted; None when there is none."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields, _, rest = line.partition(" - ")
-        if rest.startswith("cgroup2 "):
-            return Path(fields.split()[4])
+    for line in _lines("/proc/self/mountinfo"):
+        fields, _, rest = line.partition(b" - ")
+        if rest.startswith(b"cgroup2 "):
+            return Path(os.fsdecode(fields.split(b" ")[4]))
     return None
 
 

@@ -6,6 +6,7 @@ import ipaddress
 import os
 import pwd
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,8 +18,11 @@ from ..core.span import SEC, SpanError, Usec, format_span, parse_span
 from .files import at_once
 from .problems import nearest, shown
 
-#: Seconds for NSS to say whether there is such a name.
+#: Seconds for NSS to say whether there is such a name, and as many times that for all names of a load together.
 _NSS_PATIENCE: Final = 0.5
+_NSS_AT_MOST: Final = 10
+#: Seconds from the first of them after which it is another load.
+_NSS_AGAIN: Final = 10.0
 
 
 class Unfit(ValueError):
@@ -203,6 +207,31 @@ def read_names(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+class _Patience:
+    """How long NSS is waited for: it may ask a server that is slow or does not answer, and a policy hundreds of names.
+
+    Nobody is kept waiting for a mere suspicion.
+    """
+
+    def __init__(self) -> None:
+        self._left = self._until = 0.0
+
+    def wait_for(self, ask: Callable[[], None]) -> None:
+        """Ask, unless NSS has just left a question unanswered, or took too long for all before."""
+        now = time.monotonic()
+        if now >= self._until:
+            self._left, self._until = _NSS_AT_MOST * _NSS_PATIENCE, now + _NSS_AGAIN
+        asking = threading.Thread(target=ask, daemon=True)
+        with suppress(RuntimeError):  # all pids are taken
+            if self._left > 0:
+                asking.start()
+                asking.join(_NSS_PATIENCE)
+                self._left = 0.0 if asking.is_alive() else self._left - (time.monotonic() - now)
+
+
+_patience: Final = _Patience()
+
+
 def _unknown(find: Callable[[str], Any], what: str) -> Callable[[Any], str]:
     def suspect(name: str) -> str:
         missing = []
@@ -213,11 +242,7 @@ def _unknown(find: Callable[[str], Any], what: str) -> Callable[[Any], str]:
             except KeyError:
                 missing.append(name)
 
-        # NSS may ask a server that does not answer; nobody is kept waiting for a mere suspicion.
-        asking = threading.Thread(target=ask, daemon=True)
-        with suppress(RuntimeError):  # all pids are taken
-            asking.start()
-            asking.join(_NSS_PATIENCE)
+        _patience.wait_for(ask)
         return f"no such {what} on this machine" if missing else ""
 
     return suspect

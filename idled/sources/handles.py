@@ -38,9 +38,15 @@ class Handles:
         self._all[id] = handle
         self._arriving.discard(id)
         if handle.folder:
-            self._inside[handle.folder] = id
+            if not self._is_anothers(handle):
+                self._inside[handle.folder] = id
         elif handle.scope:
             self._arriving.add(id)
+
+    def _is_anothers(self, handle: Handle) -> bool:
+        """Whether its path is by now that of another session's cgroup, and its own cgroup is gone."""
+        id = self._inside.get(handle.folder, handle.session.id)
+        return id != handle.session.id and not _stands(handle) and _stands(self._all[id])
 
     def pop(self, session: SessionId) -> Handle | None:
         """Take one out."""
@@ -55,4 +61,8 @@ class Handles:
         for id in list(self._arriving):
             self.get(id)
         found = (self._all[self._inside[path]] for path in map(str, folders) if path in self._inside)
-        return next((handle for handle in found if handle.cgroup is not None and handle.cgroup.stands()), None)
+        return next(filter(_stands, found), None)
+
+
+def _stands(handle: Handle) -> bool:
+    return handle.cgroup is not None and handle.cgroup.stands()

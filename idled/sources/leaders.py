@@ -30,7 +30,9 @@ class Leaders:
         self._sessions: dict[int, SessionId] = {}  # by pidfd
 
     def watch(self, session: SessionId) -> bool:
-        """False when the leader has gone already."""
+        """False when the leader has gone already; one that is watched is fine, and told of when it goes."""
+        if session in self._pidfds:
+            return True
         pidfd = procfs.open_process(session.pid, session.start)
         if pidfd is None:
             return False

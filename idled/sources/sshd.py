@@ -22,7 +22,10 @@ _NAMES: Final = {"sshd", "sshd-session"}
 _USERS: Final = "user.slice"
 _NONE: Final[Mapping[str, int]] = {}
 _SCOPE: Final = re.compile(r"/user-\d+\.slice/(?P<scope>session-[^/]+\.scope)$")
-_TITLE: Final = re.compile(r"^sshd(?:-session)?: (?P<user>[^ @\[]+)(?P<guarded> \[priv\])?(?:@\S+)?$")
+#: Where no sshd is apart the terminals follow an @; before ``[priv]`` it is part of the name, as of user@domain.
+_TITLE: Final = re.compile(
+    r"^sshd(?:-session)?: (?:(?P<guarded>[^ @\[][^ \[]*) \[priv\]|(?P<unguarded>[^ @\[]+)(?:@\S+)?)$"
+)
 
 
 class Candidate(NamedTuple):
@@ -55,7 +58,9 @@ def candidate(process: procfs.Process) -> Candidate | None:
     if process.comm not in _NAMES or not process.alive or not _is_sshd_of_root(process.pid):
         return None
     title = _TITLE.match(procfs.title(process.pid))
-    return None if title is None else Candidate(process, title["user"], bool(title["guarded"]))
+    if title is None:
+        return None
+    return Candidate(process, title["guarded"] or title["unguarded"], bool(title["guarded"]))
 
 
 def _is_sshd_of_root(pid: int) -> bool:

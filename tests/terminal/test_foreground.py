@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,6 +94,30 @@ def test_the_policy_may_name_it_by_a_link(shell: Shell, tmp_path: Path) -> None:
 def test_a_name_that_it_gives_itself_does_not_count(shell: Shell) -> None:
     shell.foreground("(exec -a /usr/bin/true sleep 1000)")
     assert shell.holder("/usr/bin/true") == ""
+
+
+def test_of_a_file_that_is_not_wanted_nothing_is_asked(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may lie on a file server that does not answer; such a one cannot be had here, so who asks is seen."""
+    asked, stat = list[str](), os.stat
+
+    def seen(path: str, **how: Any) -> os.stat_result:
+        asked.append(str(path))
+        return stat(path, **how)
+
+    monkeypatch.setattr(os, "stat", seen)
+    shell.foreground("sleep 1000")
+    assert shell.holder("/usr/bin/true") == ""
+    assert [path for path in asked if path.endswith("/exe")] == []
+    assert shell.holder(SLEEP) == SLEEP
+    assert [path for path in asked if path.endswith("/exe")] != []
+
+
+@is_root
+def test_a_file_may_be_named_as_one_that_is_gone(shell: Shell, tmp_path: Path) -> None:
+    copy = tmp_path / "copy (deleted)"
+    shutil.copy(SLEEP, copy)
+    shell.foreground(f"'{copy}' 1000")
+    assert shell.holder(str(copy)) == str(copy)
 
 
 @is_root

@@ -7,6 +7,7 @@ import errno
 import inspect
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -411,6 +412,29 @@ def test_the_root_of_the_tree_is_a_cgroup2_mount() -> None:
     if root is None:
         pytest.skip("no cgroup v2 tree")
     assert (root / "cgroup.controllers").exists()
+
+
+def test_a_mount_may_have_any_name(tmp_path: Path) -> None:
+    """As one of a user's, by FUSE; here it is in a mount namespace of its own."""
+    probe = ["unshare", "--mount", "mount", "-t", "tmpfs", "none", str(tmp_path)]
+    if subprocess.run(probe, capture_output=True).returncode:
+        pytest.skip("needs to be allowed a mount namespace")
+    (odd := tmp_path / os.fsdecode(b"\xff\r\x85 - cgroup2 ")).mkdir()
+    code = "from idled import procfs; print(procfs.cgroup_root())"
+    mount = 'mount -t tmpfs none "$0" && exec "$@"'
+    ran = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", mount, odd, sys.executable, "-c", code], capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip() == str(procfs.cgroup_root())
+
+
+def test_the_root_of_the_tree_is_read_once_it_can_be() -> None:
+    root = procfs.cgroup_root()
+    procfs.cgroup_root.cache_clear()
+    with descriptors_left(0), pytest.raises(OSError, match="Too many open files"):
+        procfs.cgroup_root()
+    assert procfs.cgroup_root() == root
 
 
 def test_members_are_those_in_it_and_below(cgroup: Cgroup) -> None:

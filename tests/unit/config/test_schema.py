@@ -3,6 +3,7 @@
 
 import os
 import threading
+import time
 from datetime import date
 from pathlib import Path
 
@@ -231,6 +232,7 @@ def test_an_nss_that_does_not_answer_keeps_nobody_waiting_and_no_program_running
     """A directory server that hangs cannot be had here; the question to it is held instead."""
     release, asked = threading.Event(), []
     monkeypatch.setattr(schema, "_NSS_PATIENCE", 0.05)
+    monkeypatch.setattr(schema, "_patience", schema._Patience())
 
     def hang(name: str) -> None:
         asked.append((name, threading.current_thread().daemon))
@@ -240,3 +242,36 @@ def test_an_nss_that_does_not_answer_keeps_nobody_waiting_and_no_program_running
     assert schema._unknown(hang, "user")("alice") == ""
     assert asked == [("alice", True)]
     release.set()
+
+
+def test_an_nss_that_does_not_answer_is_waited_for_once_in_a_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    release, asked = threading.Event(), list[str]()
+    monkeypatch.setattr(schema, "_NSS_PATIENCE", 0.2)
+    monkeypatch.setattr(schema, "_patience", schema._Patience())
+
+    def hang(name: str) -> None:
+        asked.append(name)
+        release.wait(20)
+        raise KeyError
+
+    user, group = schema._unknown(hang, "user"), schema._unknown(hang, "group")
+    assert [user("alice"), user("bob"), group("staff")] == [""] * 3
+    assert asked == ["alice"]
+    release.set()
+    monkeypatch.setattr(schema, "_NSS_PATIENCE", 10)
+    assert user("carol") == "", "it is the same load still"
+    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic: now() + schema._NSS_AGAIN)
+    assert user("carol") == "no such user on this machine"
+
+
+def test_an_nss_that_is_slow_is_asked_for_so_many_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers each time, and a policy has hundreds of them."""
+    began = time.monotonic()
+    asked: list[str] = []
+    monkeypatch.setattr(schema, "_patience", schema._Patience())
+    monkeypatch.setattr(time, "monotonic", lambda: began + 9 * len(asked))
+    monkeypatch.setattr(schema, "_NSS_AGAIN", 1000)
+
+    suspect = schema._unknown(asked.append, "user")
+    assert {suspect(str(number)) for number in range(100)} == {""}
+    assert len(asked) == 12, "a hundred seconds"

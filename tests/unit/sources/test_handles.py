@@ -7,9 +7,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from idled import procfs
 from idled.core.model import Session, SessionId
 from idled.members import Handle
 from idled.sources.handles import Handles
+from tests.terminal.bench import Cgroup, is_root
 
 SLICE = Path("/sys/fs/cgroup/user.slice/user-1001.slice")
 
@@ -50,6 +54,33 @@ def test_who_follows_in_a_cgroup_stays_when_the_one_before_is_taken_out() -> Non
     handles.put(second)
     handles.pop(first.session.id)
     assert handles.inside((SLICE,)) == second
+
+
+@is_root
+def test_who_has_the_path_now_is_found_there_whatever_is_put_later() -> None:
+    """A logind that is restarted gives names again, and what is known of the session before may come later."""
+    with Cgroup("session-1.scope") as cgroup:
+        handles, before = Handles(), replace(handle(1, cgroup.path), inode=procfs.inode(cgroup.path))
+        handles.put(before)
+        cgroup.make_anew()
+        now = replace(handle(2, cgroup.path), inode=procfs.inode(cgroup.path))
+        handles.put(now)
+        handles.put(before)
+        assert handles.inside((cgroup.path,)) == now
+        assert handles.pop(before.session.id) == before
+        assert handles.inside((cgroup.path,)) == now
+        again = replace(now, session=replace(now.session, tty="pts/1"))
+        handles.put(again)
+        assert handles.inside((cgroup.path,)) == again
+
+
+def test_nothing_is_looked_at_where_no_other_has_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    handles, one = Handles(), handle(1, SLICE)
+    monkeypatch.setattr(procfs, "inode", None)
+    handles.put(one)
+    handles.put(one)
+    monkeypatch.undo()
+    assert handles.inside((SLICE,)) == one
 
 
 def test_one_that_has_not_arrived_is_in_no_cgroup_yet() -> None:
