@@ -10,10 +10,15 @@ On the connection's side count bytes_acked plus what still waits in the write qu
 retransmissions), and bytes_received less what waits in the read queue. Both come from the kernel's socket diagnostics
 (sock_diag(7), struct tcp_info in linux/tcp.h), asked for one socket by its four-tuple. Ours, since no packaged
 library speaks it. Needs no privilege; /proc/PID/io needs CAP_SYS_PTRACE.
+
+A socket that is bound to an interface (as those of an sshd in a VRF are, and those of link-local clients) is found only
+with the number of that interface. Where no connection is found the kernel answers with the socket that listens for it,
+if there is one. Its counters stand still: nothing more is delivered where sshd is stopped and its connection was reset.
 """
 
 import socket
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address
@@ -28,8 +33,13 @@ from ..shortage import tolerant
 _NETLINK_SOCK_DIAG: Final = 4
 _SOCK_DIAG_BY_FAMILY: Final = 20
 _NLM_F_REQUEST: Final = 1
+_NLM_F_DUMP: Final = 0x300
 _NLMSG_ERROR: Final = 2
 _INET_DIAG_INFO: Final = 2
+_INET_DIAG_REQ_BYTECODE: Final = 1
+_ESTABLISHED, _CLOSE_WAIT, _LISTEN = 1, 8, 10
+#: A filter for the kernel (struct inet_diag_bc_op): what has interface 0 comes to a jump behind the end, which is a no.
+_BOUND: Final = struct.pack("BBHI", 9, 8, 12, 0) + struct.pack("BBH", 1, 4, 8)
 _NO_COOKIE: Final = b"\xff" * 8
 #: Offsets in struct tcp_info, and of the attributes behind struct inet_diag_msg.
 _LAST_DATA_SENT, _LAST_DATA_RECEIVED, _LAST_ACK_RECEIVED = 44, 52, 56
@@ -48,6 +58,7 @@ class Tuple4(NamedTuple):
 
 
 class _Socket(NamedTuple):
+    state: int
     at: Usec
     received_ago: Usec
     sent_ago: Usec
@@ -77,7 +88,9 @@ class Connections:
     """Looks at connections through one netlink socket, which never blocks."""
 
     def __init__(self) -> None:
-        self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, _NETLINK_SOCK_DIAG)
+        self._netlink = _netlink()
+        self._interfaces: frozenset[int] = frozenset()
+        self._read_at: Usec = -1
 
     def look(
         self, connection: str, leader: procfs.Process | None, uid: int, counted: int | None = None
@@ -91,8 +104,22 @@ class Connections:
             return None
         with tolerant, suppress(struct.error, IndexError):
             sshd = None if leader is None else user_side(leader, uid, counted)
+            self._learn(pair, leader)
             return self._look(pair, sshd, None if leader is None or leader.pid == sshd else leader.pid)
         return None
+
+    def _learn(self, pair: Tuple4, leader: procfs.Process | None) -> None:
+        """Read anew which interfaces connections are bound to, unless that could bring nothing new.
+
+        The kernel goes through all connections for it, and a session may have none any more at each look. A leader that
+        began before the last reading came with a connection that was in it.
+        """
+        began = 0 if leader is None else (leader.start + 1) * procfs.TICK
+        if self._read_at >= began or _is_connected(self._find(pair)):
+            return
+        read_at = now()
+        self._interfaces = frozenset((*_bound_to(socket.AF_INET), *_bound_to(socket.AF_INET6)))
+        self._read_at = read_at
 
     def _look(self, pair: Tuple4, sshd: int | None, leader: int | None) -> ConnectionLook | None:
         """All is tried again until nothing moved meanwhile.
@@ -115,7 +142,7 @@ class Connections:
 
     def _try(self, pair: Tuple4, sshd: int | None, leader: int | None) -> tuple[ConnectionLook | None, bool]:
         """One look, and whether nothing moved meanwhile."""
-        counters, found, states = _counters(sshd, leader), self._ask(pair), (_state(sshd), _state(leader))
+        counters, found, states = _counters(sshd, leader), self._find(pair), (_state(sshd), _state(leader))
         still = "R" not in states and counters == _counters(sshd, leader)
         if found is None:
             return None, still
@@ -142,15 +169,57 @@ class Connections:
         )
         return exact, still
 
-    def _ask(self, pair: Tuple4) -> _Socket | None:
+    def _find(self, pair: Tuple4) -> _Socket | None:
+        """The connection, or else what listens for it. By 0 the kernel finds what is bound to no interface."""
+        found = None
+        for interface in (0, *self._interfaces):
+            found = self._ask(pair, interface) or found
+            if _is_connected(found):
+                break
+        return found
+
+    def _ask(self, pair: Tuple4, interface: int) -> _Socket | None:
         """The kernel finds IPv4 on a socket that listens for both families, too."""
         family = socket.AF_INET if len(pair.local) == 4 else socket.AF_INET6
         numbers = struct.pack(">HH", pair.local_port, pair.remote_port)
-        identity = numbers + pair.local.ljust(16, b"\0") + pair.remote.ljust(16, b"\0") + b"\0" * 4 + _NO_COOKIE
-        body = struct.pack("BBBxI", family, socket.IPPROTO_TCP, 1 << (_INET_DIAG_INFO - 1), 0xFFFFFFFF) + identity
-        header = struct.pack("IHHII", 16 + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 0, 0)
-        self._netlink.send(header + body)
+        addresses = pair.local.ljust(16, b"\0") + pair.remote.ljust(16, b"\0")
+        identity = numbers + addresses + struct.pack("I", interface) + _NO_COOKIE
+        self._netlink.send(_question(family, 0, 1 << (_INET_DIAG_INFO - 1), 0xFFFFFFFF, identity))
         return _parse_answer(self._netlink.recv(65536))
+
+
+def _is_connected(found: _Socket | None) -> bool:
+    return found is not None and found.state != _LISTEN
+
+
+def _netlink() -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, _NETLINK_SOCK_DIAG)
+
+
+def _question(family: int, flags: int, extensions: int, states: int, rest: bytes) -> bytes:
+    """A message with struct inet_diag_req_v2; its end, the identity, and what follows it are `rest`."""
+    body = struct.pack("BBBxI", family, socket.IPPROTO_TCP, extensions, states) + rest
+    return struct.pack("IHHII", 16 + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST | flags, 0, 0) + body
+
+
+def _bound_to(family: int) -> Iterator[int]:
+    """The interfaces that open connections are bound to, one for each connection.
+
+    With a socket of its own: what is left of an answer that fails half-way is never taken for one to another question.
+    """
+    states = 1 << _ESTABLISHED | 1 << _CLOSE_WAIT
+    only = struct.pack("HH", 4 + len(_BOUND), _INET_DIAG_REQ_BYTECODE) + _BOUND
+    with _netlink() as netlink:
+        netlink.send(_question(family, _NLM_F_DUMP, 0, states, b"\0" * 48 + only))
+        while True:
+            data = netlink.recv(65536)
+            at = 0
+            while at < len(data):
+                length, kind = struct.unpack_from("IH", data, at)
+                if kind != _SOCK_DIAG_BY_FAMILY:
+                    return
+                yield struct.unpack_from("I", data, at + 16 + 4 + 36)[0]
+                at += length + 3 & ~3
 
 
 def _parse_answer(data: bytes) -> _Socket | None:
@@ -166,6 +235,7 @@ def _parse_answer(data: bytes) -> _Socket | None:
     (heard_ago,) = struct.unpack_from("I", info, _LAST_ACK_RECEIVED)
     acked, received = struct.unpack_from("QQ", info, _BYTES_ACKED)
     return _Socket(
+        state=data[16 + 1],
         at=now(),
         received_ago=received_ago * MSEC,
         sent_ago=sent_ago * MSEC,

@@ -3,18 +3,24 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import struct
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import pytest
 
+from idled import procfs
 from idled.core.activity import ConnectionLook
 from idled.core.rekeys import apart
+from idled.evidence import connections
 from idled.evidence.connections import Connections, parse
 from tests.guest.terminal import Terminal, boottime
 from tests.terminal.bench import until
@@ -403,6 +409,20 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
             yield near, far
 
 
+@contextmanager
+def bound(address: str) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A pair of which the far one is bound to an interface, as what listened was."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as listener, socket.socket(family) as near:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+        listener.bind((address, 0))
+        listener.listen()
+        near.connect(listener.getsockname())
+        far, _ = listener.accept()
+        with far:
+            yield near, far
+
+
 def name_of(near: socket.socket, far: socket.socket) -> str:
     """As SSH_CONNECTION of the far side."""
     client, server = near.getsockname(), far.getsockname()
@@ -433,6 +453,99 @@ def test_a_listener_for_both_families_has_ipv4_mapped(looks: Connections) -> Non
             found = looks.look(f"{mine[0]} {mine[1]} 127.0.0.1 {port}", None, 0)
             assert found is not None
             assert found.wire_in == 4
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_connection_that_is_bound_to_an_interface(looks: Connections, address: str) -> None:
+    """As that of an sshd in a VRF is: what listens is bound, and so is what it accepts."""
+    with bound(address) as (near, far):
+        near.sendall(b"1234")
+        assert far.recv(4) == b"1234"
+        found = looks.look(name_of(near, far), None, 0)
+        assert found is not None
+        assert found.wire_in == 4
+
+
+def test_ipv4_that_is_bound_on_a_listener_for_both_families(looks: Connections) -> None:
+    with bound("::ffff:127.0.0.1") as (near, far):
+        near.sendall(b"1234")
+        assert far.recv(4) == b"1234"
+        found = looks.look(name_of(near, far).replace("::ffff:", ""), None, 0)
+        assert found is not None
+        assert found.wire_in == 4
+
+
+def test_a_bound_connection_that_its_client_has_closed(looks: Connections) -> None:
+    with bound("127.0.0.1") as (near, far):
+        near.shutdown(socket.SHUT_WR)
+        assert far.recv(1) == b""
+        assert looks.look(name_of(near, far), None, 0) is not None
+
+
+def test_an_interface_to_which_nothing_was_bound_before(
+    looks: Connections, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    """What has no connection is not searched for again and again, and who came since is searched for."""
+    old = procfs.process(os.getpid())
+    with patch.object(connections, "_bound_to", wraps=connections._bound_to) as searched:
+        assert looks.look(name_of(*pair), old, 0) is not None
+        assert not searched.called
+        for _ in range(10):
+            assert looks.look("127.0.0.1 1 127.0.0.1 2", old, 0) is None
+        assert searched.call_count == 2  # once for each family
+    with bound("127.0.0.1") as (near, far), subprocess.Popen(["cat"], stdin=subprocess.PIPE) as leader:
+        assert looks.look(name_of(near, far), procfs.process(leader.pid), 0) is not None
+        leader.communicate()
+
+
+LINK_LOCAL = """
+import socket
+from idled.evidence.connections import Connections
+with socket.create_server(("::", 0), family=socket.AF_INET6) as listener:
+    port = listener.getsockname()[1]
+    names = []
+    held = []
+    for interface, address in ("lo", "fe80::1"), ("here", "fe80::2"):
+        near = socket.socket(socket.AF_INET6)
+        near.connect((address, port, 0, socket.if_nametoindex(interface)))
+        near.sendall(b"1234")
+        held += near, listener.accept()[0]
+        held[-1].recv(4, socket.MSG_WAITALL)
+        for shown in (address, f"{address}%{interface}"):
+            names.append(f"{shown} {near.getsockname()[1]} {shown} {port}")
+    print(*(Connections().look(name, None, 0).wire_in for name in names))
+"""
+INTERFACES = """
+ip link set lo up
+ip address add fe80::1/64 dev lo nodad
+ip link add here type veth peer name there
+ip link set here up
+ip link set there up
+ip address add fe80::2/64 dev here nodad
+"""
+
+
+def test_clients_with_link_local_addresses(possible: None) -> None:
+    """The kernel binds what is accepted from them, even where the listener is bound to nothing."""
+    asked = ["unshare", "--net", "sh", "-ec", f'{INTERFACES} exec "$0" -c "$1"', sys.executable, LINK_LOCAL]
+    assert subprocess.run(asked, stdout=subprocess.PIPE, check=True).stdout.split() == [b"4"] * 4
+
+
+def test_nothing_more_is_delivered_where_the_connection_was_reset(
+    looks: Connections, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    """And sshd is stopped, or it would have ended."""
+    name = name_of(*pair)
+    for end in pair:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        end.close()
+    with bound("127.0.0.1"), subprocess.Popen(["cat"], stdin=subprocess.PIPE) as sshd:
+        until(lambda: (found := procfs.process(sshd.pid)) is not None and found.state == "S")
+        first, second = (looks.look(name, procfs.process(sshd.pid), 0) for _ in range(2))
+        sshd.communicate()
+    assert first is not None and second is not None
+    assert first.delivered is not None
+    assert second.delivered == first.delivered
 
 
 def test_a_connection_that_is_not_there(looks: Connections, pair: tuple[socket.socket, socket.socket]) -> None:
