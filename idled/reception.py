@@ -16,8 +16,8 @@ from .sources.sighting import Sighting
 
 NOBODY: Final = -1
 _SOME_PTY: Final = "pts/0"
-#: Seconds between two questions to an NSS that does not answer.
-_ASK_AGAIN: Final = 2.0
+#: Seconds between two questions to an NSS that does not answer, or does not know whom PAM has let in.
+_ASK_AGAIN: Final = 5.0
 
 
 class Reception:
@@ -49,12 +49,8 @@ class Reception:
     async def _take_in(self, registration: Registration, opened_at: Usec, runtime_max_sec: int | None) -> None:
         self.registered += 1
         registry = self._hands.registry
-        uids = await self._uids_of(registration)
-        uid = uids.get(registration.user)
+        uid = await self._uid_of(registration)
         if uid is None:
-            why = "no user" if uids else "the login was over before NSS said who is"
-            self._refuse(f"PAM packet: {why} {registration.user}")
-            registry.missed.set()
             return
         sighting = Sighting(
             pid=registration.pid,
@@ -70,14 +66,19 @@ class Reception:
         )
         await registry.see(sighting)
 
-    async def _uids_of(self, registration: Registration) -> dict[str, int | None]:
-        """What NSS says, however long it takes, while who logs in is there: no other source may tell of the session."""
-        while not (found := await self._hands.registry.uids_of((registration.user,))):
+    async def _uid_of(self, registration: Registration) -> int | None:
+        """By NSS, however late it knows, while who logs in is there: no other source may ever tell of the session."""
+        registry, told = self._hands.registry, False
+        while (uid := await registry.uid_of(registration.user)) is None:
             leader = procfs.process(registration.pid)
             if leader is None or leader.start != registration.start:
-                break
+                return None
+            if not told:
+                self._refuse(f"PAM packet: NSS knows no user {registration.user} yet, asking again")
+                registry.missed.set()  # others may know
+                told = True
             await asyncio.sleep(_ASK_AGAIN)
-        return found
+        return uid
 
     def _answer(self, registration: Registration, groups: frozenset[str], opened_at: Usec) -> Answer:
         session = Session(

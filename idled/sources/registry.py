@@ -8,13 +8,11 @@ somebody stays by mosh when the leader goes, a session led by mosh-server follow
 
 import asyncio
 import grp
-import os
 import pwd
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from sys import intern
-from typing import Final, TypeVar
+from typing import Final
 
 from .. import procfs
 from ..core.model import Session, SessionId
@@ -22,16 +20,12 @@ from ..links import Links
 from ..members import Handle, audited, connected
 from ..slices import in_slices
 from ..words import clean
-from . import mosh
+from . import mosh, nss
 from .handles import Handles
 from .leaders import Leaders
 from .sighting import Sighting
 
-#: NSS may ask a server; a session is not kept waiting for it longer, and is asked for again at the next scan.
-_NSS_PATIENCE: Final = 0.2
 _ASKED_AT_ONCE: Final = 32
-_Key = TypeVar("_Key")
-_Entry = TypeVar("_Entry")
 
 
 class Registry:
@@ -46,7 +40,7 @@ class Registry:
         self._handles = Handles()
         self._links = Links()
         self._leaders = Leaders(closed)
-        self._nss = ThreadPoolExecutor(max_workers=4, thread_name_prefix="nss")
+        self._nss = nss.Nss()
         self.wants_groups = False
         #: Set where somebody may have come who was not taken in; whoever sees it looks at all there are, and clears it.
         self.missed = asyncio.Event()
@@ -123,17 +117,17 @@ class Registry:
 
     async def uid_of(self, user: str) -> int | None:
         """The uid of a user by NSS; None when there is none, or NSS does not answer in time."""
-        found = await self._ask(pwd.getpwnam, user)
-        return None if found is None else found.pw_uid
+        found = await self._nss.ask(nss.uids, user)
+        return found[0] if found else None
 
     async def gid_of(self, group: str) -> int | None:
         """The gid of a group by NSS; None as above."""
-        found = await self._ask(grp.getgrnam, group)
+        found = await self._nss.ask(grp.getgrnam, group)
         return None if found is None else found.gr_gid
 
     async def name_of(self, uid: int) -> str | None:
         """The name of a user by NSS; None as above."""
-        found = await self._ask(pwd.getpwuid, uid)
+        found = await self._nss.ask(pwd.getpwuid, uid)
         return None if found is None else clean(found.pw_name)
 
     async def uids_of(self, users: Iterable[str]) -> dict[str, int | None]:
@@ -141,15 +135,8 @@ class Registry:
         names, answers = sorted(set(users)), []
         for first in range(0, len(names), _ASKED_AT_ONCE):
             some = names[first : first + _ASKED_AT_ONCE]
-            answers += await asyncio.gather(*(self._ask(_uids, name) for name in some))
+            answers += await asyncio.gather(*(self._nss.ask(nss.uids, name) for name in some))
         return {name: next(iter(uids), None) for name, uids in zip(names, answers, strict=True) if uids is not None}
-
-    async def _ask(self, function: Callable[[_Key], _Entry], key: _Key) -> _Entry | None:
-        try:
-            async with asyncio.timeout(_NSS_PATIENCE):
-                return await asyncio.get_running_loop().run_in_executor(self._nss, function, key)
-        except (KeyError, ValueError, OSError, RuntimeError):  # the last where all pids are taken: there is no thread
-            return None
 
     async def groups_again(self) -> None:
         """Ask NSS for the groups of the sessions that lack them; of some at a time, so that none waits for a thread."""
@@ -176,7 +163,7 @@ class Registry:
 
     async def groups_of(self, user: str) -> frozenset[str] | None:
         """All groups of a user by NSS; None when there is no such user, or NSS does not answer in time."""
-        return await self._ask(groups_of, user)
+        return await self._nss.ask(nss.groups, user)
 
     async def _with_groups(self, handle: Handle) -> Handle:
         session = handle.session
@@ -190,6 +177,9 @@ class Registry:
     def _pass_on(self, handle: Handle) -> Session | None:
         """Go on with the session that follows one whose leader is gone, if there is one."""
         while (heir := mosh.heir(handle)) is not None:
+            if (known := self._handles.known(heir.session.id)) is not None:  # as from the daemon before this one
+                self._handles.put(known)  # by their cgroup the one before may have been found last
+                return known.session
             if self._leaders.watch(heir.session.id):
                 self._handles.put(heir)
                 if handle.session.id in self._groupless:
@@ -229,26 +219,3 @@ def _merge(known: Handle | None, new: Sighting, id: SessionId, *, groups: frozen
 def _shared(text: str) -> str:
     """Safe to show; thousands of sessions have such texts in common, and share them."""
     return intern(clean(text))
-
-
-def _uids(user: str) -> tuple[int, ...]:
-    """Its uid, or nothing. Blocks, as below."""
-    try:
-        return (pwd.getpwnam(user).pw_uid,)
-    except (KeyError, ValueError):
-        return ()
-
-
-def groups_of(user: str) -> frozenset[str]:
-    """All groups of a user by NSS. Blocks, maybe on a network; OSError when there is no such user."""
-    try:
-        gid = pwd.getpwnam(user).pw_gid
-    except KeyError:
-        raise OSError(f"no user {user!r}") from None
-    names = set()
-    for number in os.getgrouplist(user, gid):
-        try:
-            names.add(grp.getgrgid(number).gr_name)
-        except KeyError:
-            names.add(str(number))
-    return frozenset(names)

@@ -197,7 +197,6 @@ def test_a_sighting(server: Server, user: str, fault: str, monkeypatch: pytest.M
                 await registry.connections_again()
                 assert registry.get(wanted.session.id) == replace(wanted, scope=cgroup.name), vanishing.hit
                 registry.drop(wanted.session.id)
-                registry._nss.shutdown()
 
         asyncio.run(seen_twice())
 

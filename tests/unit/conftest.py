@@ -6,10 +6,10 @@ from __future__ import annotations
 import pytest
 
 from idled.config import schema
-from idled.sources import registry
+from idled.sources import nss
 
 
 @pytest.fixture(autouse=True)
 def nss_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_NSS_PATIENCE", 10)
+    monkeypatch.setattr(nss, "PATIENCE", 10)
     monkeypatch.setattr(schema, "_NSS_PATIENCE", 10)

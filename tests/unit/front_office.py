@@ -86,7 +86,6 @@ class FrontOffice:
         """Let go of what the hands hold, as the end of a daemon does."""
         self.hands._connections._netlink.close()
         self.hands._alarm.close()
-        self.hands.registry._nss.shutdown()
 
     async def reload(self) -> None:
         policy, records = self.store.reload()

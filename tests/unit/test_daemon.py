@@ -35,6 +35,41 @@ Journal.write = writes
 daemon.Daemon._scan = fails
 sys.exit(daemon.main(["--observe", "--config", sys.argv[2]]))
 """
+#: A daemon that has asked an NSS that hangs.
+ASKS: Final = """
+import sys, time
+from idled import daemon
+from idled.sources import nss
+
+def hangs(user):
+    print("asked", flush=True)
+    time.sleep(60)
+    return ()
+
+async def asks(daemon):
+    await daemon._hands.registry.uids_of(["root"])
+
+nss.uids = hangs
+daemon.Daemon._scan = asks
+daemon._LISTING_PATIENCE = 0.1
+sys.exit(daemon.main(["--observe", "--config", sys.argv[1]]))
+"""
+
+
+@is_root
+def test_an_nss_that_hangs_holds_up_no_end_of_the_daemon(tmp_path: Path) -> None:
+    """A directory server that hangs cannot be had here; the question to it is held instead."""
+    (tmp_path / "idled.toml").touch()
+    folders = {"RUNTIME_DIRECTORY": str(tmp_path), "STATE_DIRECTORY": str(tmp_path)}
+    command = [sys.executable, "-c", ASKS, str(tmp_path / "idled.toml")]
+    with subprocess.Popen(command, env=os.environ | folders, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "asked\n"
+        running.terminate()
+        try:
+            assert running.wait(10) == 0
+        finally:
+            running.kill()
 
 
 @is_root

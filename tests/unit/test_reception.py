@@ -12,7 +12,7 @@ import pytest
 
 from idled import procfs, reception
 from idled.core.model import Session
-from idled.sources import registry
+from idled.sources import nss
 from idled.sources.registrations import Answer, Registration
 
 from .front_office import FrontOffice, acting
@@ -92,67 +92,87 @@ def test_where_nobody_is_ended_nobody_is_told_so(tmp_path: Path) -> None:
     acting(tmp_path, story, POLICY.replace("enforce", "observe"))
 
 
-def test_a_user_whom_nobody_knows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def story(office: FrontOffice) -> None:
-        said: list[str] = []
-        monkeypatch.setattr(office.reception, "_refuse", said.append)
-        async with login(user="no-such-user", tty="tty") as registration, asyncio.timeout(10):
-            assert (await office.reception.register(registration)).runtime_max_sec == 12 * HOUR + MARGIN
-            while not said:
-                await asyncio.sleep(0.01)
-        assert said == ["PAM packet: no user no-such-user"]
-        assert office.hands.registry.missed.is_set()  # NSS may have had no descriptor to say so
-        assert office.engine.sessions() == []
-
-    acting(tmp_path, story, POLICY)
-
-
-def test_a_user_of_whom_nss_says_nothing_for_a_while_is_taken_in_when_it_does(
+def test_a_user_whom_nss_does_not_know_yet_is_told_once_and_asked_for_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A directory server that hangs cannot be had here; the question to it is held instead."""
-    release, asked, uids = threading.Event(), list[str](), registry._uids
+    """Whom PAM let in is somebody: a directory server may be away, or there was no descriptor to ask."""
+    asked, said, uids, knows = list[str](), list[str](), nss.uids, threading.Event()
 
-    def hang(user: str) -> tuple[int, ...]:
+    def ask(user: str) -> tuple[int, ...]:
         asked.append(user)
-        release.wait(20)
-        return uids(user)
+        return uids("root") if knows.is_set() else ()
 
     async def story(office: FrontOffice) -> None:
-        async with login(tty="tty") as registration:
-            await office.reception.register(registration)
-            async with asyncio.timeout(10):
-                while len(asked) < 2:
-                    await asyncio.sleep(0.01)
+        monkeypatch.setattr(office.reception, "_refuse", said.append)
+        async with login(user="ann", tty="tty") as registration, asyncio.timeout(10):
+            assert (await office.reception.register(registration)).runtime_max_sec == 12 * HOUR + MARGIN
+            while len(asked) < 3:
+                await asyncio.sleep(0.01)
+            assert said == ["PAM packet: NSS knows no user ann yet, asking again"]
+            assert office.hands.registry.missed.is_set()
             assert office.engine.sessions() == []
-            release.set()
+            knows.set()
             (session,) = await sessions(office, 1)
-            assert (session.user, session.uid) == ("root", 0)
+            assert (session.user, session.uid) == ("ann", 0)
         await sessions(office, 0)
 
-    monkeypatch.setattr(registry, "_uids", hang)
-    monkeypatch.setattr(registry, "_NSS_PATIENCE", 0.05)
+    monkeypatch.setattr(nss, "uids", ask)
     monkeypatch.setattr(reception, "_ASK_AGAIN", 0.05)
     acting(tmp_path, story, POLICY)
 
 
-def test_a_login_that_is_over_before_nss_says_anything_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    release, said = threading.Event(), list[str]()
+@pytest.mark.parametrize("slow", [False, True], ids=["for a while", "ever in time"])
+def test_a_user_of_whom_nss_does_not_tell_is_taken_in_when_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: bool
+) -> None:
+    """A directory server that hangs cannot be had here; the question to it is held instead."""
+    release, uids = threading.Event(), nss.uids
+
+    def hang(user: str) -> tuple[int, ...]:
+        release.wait(0.5 if slow else 20)
+        return uids(user)
 
     async def story(office: FrontOffice) -> None:
+        said = list[str]()
         monkeypatch.setattr(office.reception, "_refuse", said.append)
         async with login(tty="tty") as registration:
             await office.reception.register(registration)
-        async with asyncio.timeout(10):
-            while not said:
+            async with asyncio.timeout(10):
+                while not said:
+                    await asyncio.sleep(0.01)
+            if not slow:
+                release.set()
+            (session,) = await sessions(office, 1)
+            assert (session.user, session.uid) == ("root", 0)
+        await sessions(office, 0)
+
+    monkeypatch.setattr(nss, "uids", hang)
+    monkeypatch.setattr(nss, "PATIENCE", 0.05)
+    monkeypatch.setattr(reception, "_ASK_AGAIN", 0.1)
+    acting(tmp_path, story, POLICY)
+
+
+def test_who_is_gone_before_nss_knows_is_not_asked_for_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[str]()
+
+    def ask(user: str) -> tuple[int, ...]:
+        asked.append(user)
+        return ()
+
+    async def story(office: FrontOffice) -> None:
+        async with login(tty="tty") as registration:
+            await office.reception.register(registration)
+            while not asked:
                 await asyncio.sleep(0.01)
-        release.set()
-        assert said == ["PAM packet: the login was over before NSS said who is root"]
-        assert office.hands.registry.missed.is_set()
+        await asyncio.sleep(0.2)
+        before = len(asked)
+        await asyncio.sleep(0.5)
+        assert len(asked) == before
         assert office.engine.sessions() == []
 
-    monkeypatch.setattr(registry, "_uids", lambda _: release.wait(20))
-    monkeypatch.setattr(registry, "_NSS_PATIENCE", 0.05)
+    monkeypatch.setattr(nss, "uids", ask)
     monkeypatch.setattr(reception, "_ASK_AGAIN", 0.05)
     acting(tmp_path, story, POLICY)
 

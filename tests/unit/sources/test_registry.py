@@ -21,9 +21,8 @@ import pytest
 from idled import procfs
 from idled.core.model import Extent, Session, SessionId
 from idled.members import located, members, strays_of, whole
-from idled.sources import mosh
-from idled.sources import registry as module
-from idled.sources.registry import Registry, groups_of
+from idled.sources import mosh, nss
+from idled.sources.registry import Registry
 from idled.sources.sighting import Sighting
 from tests.terminal.bench import (
     NOBODY,
@@ -71,7 +70,6 @@ class Bench:
                 self.registry.drop(session.id)
 
         asyncio.run(all_of_it())
-        self.registry._nss.shutdown()
 
 
 def sighting(leader: Child, **what: Any) -> Sighting:
@@ -253,6 +251,33 @@ def test_a_leader_that_goes_while_nss_is_asked_leaves_the_session_to_mosh(
     bench.run(story)
 
 
+@is_root
+def test_an_heir_that_the_daemon_before_remembered_is_taken_in_once(bench: Bench, server: list[str]) -> None:
+    """Where what was remembered of the session before was kept, too."""
+
+    async def story() -> None:
+        with Cgroup("session-1.scope") as cgroup, Child(server, cgroup=cgroup.path) as heir:
+            with Child(SLEEPER, cgroup=cgroup.path) as leader:
+                before = located(replace(handle_of(leader.process), scope="session-1.scope"))
+            after = mosh.heir(before)
+            assert after is not None
+            after = replace(after, session=replace(after.session, tty="pts/1"))
+            assert bench.registry.adopt(after)
+            assert not bench.registry.adopt(before)
+            bench.registry.drop(before.session.id)
+            assert bench.registry.get(after.session.id) == after
+            assert bench.registry.around(heir.pid) == after.session
+            with Child(SLEEPER, cgroup=cgroup.path) as inside:
+                assert bench.registry.around(inside.pid) == after.session
+            assert bench.opened == []
+            heir.die()
+            await bench.until(lambda: bench.closed)
+            bench.registry.drop(after.session.id)
+            assert bench.closed == [after.session.id]
+
+    bench.run(story)
+
+
 # Around a process
 
 
@@ -380,12 +405,6 @@ def test_a_remembered_session_that_left_something_behind(bench: Bench) -> None:
 # Groups
 
 
-def test_groups_of_a_user() -> None:
-    assert groups_of("root") >= {"root"}
-    with pytest.raises(OSError, match="no user"):
-        groups_of("no such user")
-
-
 def test_where_no_thread_can_be_started_nss_does_not_answer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when somebody has all the pids there are."""
 
@@ -465,12 +484,12 @@ def test_an_nss_that_does_not_answer_keeps_nobody_waiting(bench: Bench, monkeypa
 
     def hang(user: str) -> frozenset[str]:
         asyncio.run_coroutine_threadsafe(release.wait(), loop[0]).result(20)
-        return groups_of(user)
+        return groups(user)
 
     async def story() -> None:
         loop.append(asyncio.get_running_loop())
-        monkeypatch.setattr(module, "groups_of", hang)
-        monkeypatch.setattr(module, "_NSS_PATIENCE", 0.2)
+        monkeypatch.setattr(nss, "groups", hang)
+        monkeypatch.setattr(nss, "PATIENCE", 0.2)
         bench.registry.want_groups(True)
         with Child(SLEEPER) as leader:
             begin = time.monotonic()
@@ -478,11 +497,12 @@ def test_an_nss_that_does_not_answer_keeps_nobody_waiting(bench: Bench, monkeypa
             assert time.monotonic() - begin < 10, "it is held for 20 s"
             assert seen is not None
             assert seen.groups == frozenset()
-            monkeypatch.setattr(module, "_NSS_PATIENCE", 10)
+            monkeypatch.setattr(nss, "PATIENCE", 10)
             release.set()
             await bench.registry.groups_again()
             assert "root" in bench.opened[-1][0].groups
 
+    groups = nss.groups
     bench.run(story)
 
 
@@ -495,13 +515,13 @@ def test_users_of_whom_nss_says_nothing_are_left_out(bench: Bench, monkeypatch: 
         return uids(user)
 
     async def story() -> None:
-        monkeypatch.setattr(module, "_uids", ask)
-        monkeypatch.setattr(module, "_NSS_PATIENCE", 2)
+        monkeypatch.setattr(nss, "uids", ask)
+        monkeypatch.setattr(nss, "PATIENCE", 2)
         found = await bench.registry.uids_of(["root", "slow", "nobody-of-that-name", "nul\0byte", "root"])
         assert found == {"root": 0, "nobody-of-that-name": None, "nul\0byte": None}
         release.set()
 
-    uids = module._uids
+    uids = nss.uids
     bench.run(story)
 
 

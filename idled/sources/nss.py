@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Asking NSS for users and groups: in threads, since it may ask a server, which may be slow, or hang.
+
+Nobody is kept waiting for long. What is asked again meanwhile is one question, and what is answered late is kept for
+who asks again, so that a server which always takes longer is heard, too.
+"""
+
+import asyncio
+import ctypes
+import grp
+import os
+import pwd
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from functools import partial
+from typing import Any, Final, ParamSpec, TypeVar
+
+#: Seconds that an answer is waited for, and that a late one is kept: longer than it takes until all is looked through.
+PATIENCE: Final = 0.2
+KEPT: Final = 90.0
+_THREADS: Final = 4
+_P = ParamSpec("_P")
+_Key = TypeVar("_Key")
+_Entry = TypeVar("_Entry")
+_libc: Final = ctypes.CDLL(None)
+
+
+class Nss:
+    """Who asks."""
+
+    def __init__(self) -> None:
+        self._threads = _Threads()
+        self._pending: dict[tuple[Any, Any], asyncio.Future[Any]] = {}
+
+    async def ask(self, function: Callable[[_Key], _Entry], key: _Key) -> _Entry | None:
+        """What the function, one of NSS's, says of the key; None when it knows none, or does not answer in time."""
+        question = (function, key)
+        try:
+            answer = self._pending.get(question) or self._asked(question)
+            async with asyncio.timeout(PATIENCE):
+                entry: _Entry = await asyncio.shield(answer)
+            return entry
+        except (KeyError, ValueError, OSError, RuntimeError):  # the last where all pids are taken: there is no thread
+            return None
+        finally:
+            self._forget(question)
+
+    def _asked(self, question: tuple[Any, Any]) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.run_in_executor(self._threads, question[0], question[1])
+        self._pending[question] = answer
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may ask again
+        answer.add_done_callback(lambda _: loop.call_later(KEPT, self._forget, question))
+        return answer
+
+    def _forget(self, question: tuple[Any, Any]) -> None:
+        """If it was answered."""
+        answer = self._pending.get(question)
+        if answer is not None and answer.done():
+            del self._pending[question]
+
+
+class _Threads(Executor):
+    """Each asks until nothing is left to ask.
+
+    Those of ThreadPoolExecutor are waited for when the daemon exits, as long as NSS hangs, while nobody is ended.
+    """
+
+    def __init__(self) -> None:
+        self._questions = deque[Callable[[], None]]()
+        self._asking, self._lock = 0, threading.Lock()
+
+    def submit(self, fn: Callable[_P, _Entry], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_Entry]:
+        """As that of any executor."""
+        future = Future[_Entry]()
+        with self._lock:
+            if self._asking < _THREADS:
+                threading.Thread(target=self._ask, name="nss", daemon=True).start()
+                self._asking += 1
+            self._questions.append(partial(_answer, future, partial(fn, *args, **kwargs)))
+        return future
+
+    def _ask(self) -> None:
+        while (question := self._next()) is not None:
+            question()
+
+    def _next(self) -> Callable[[], None] | None:
+        with self._lock:
+            if self._questions:
+                return self._questions.popleft()
+            self._asking -= 1
+            return None
+
+
+def _answer(future: Future[_Entry], question: Callable[[], _Entry]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(question())
+    except Exception as error:
+        future.set_exception(error)
+
+
+# What is asked, beside functions of pwd and grp; these block, too
+
+
+def uids(user: str) -> tuple[int, ...]:
+    """The uid of a user, or nothing."""
+    try:
+        return (pwd.getpwnam(user).pw_uid,)
+    except (KeyError, ValueError):
+        return ()
+
+
+def groups(user: str) -> frozenset[str]:
+    """All groups of a user; OSError when there is no such user."""
+    try:
+        gid = pwd.getpwnam(user).pw_gid
+    except KeyError:
+        raise OSError(f"no user {user!r}") from None
+    names = set()
+    for number in _numbers(user, gid):
+        try:
+            names.add(grp.getgrgid(number).gr_name)
+        except KeyError:
+            names.add(str(number))
+    return frozenset(names)
+
+
+def _numbers(user: str, gid: int) -> list[int]:
+    """The gids, by libc itself: os.getgrouplist() has all threads wait, the loop's, too, as long as a server hangs."""
+    size = 64
+    while True:
+        found, count = (ctypes.c_uint32 * size)(), ctypes.c_int(size)
+        if _libc.getgrouplist(os.fsencode(user), ctypes.c_uint32(gid), found, ctypes.byref(count)) >= 0:
+            return found[: count.value]
+        size = max(2 * size, count.value)  # as it is told then, see getgrouplist(3)
