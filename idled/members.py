@@ -81,22 +81,26 @@ def leader(session: Session) -> Process | None:
 
 
 def members(handle: Handle) -> list[Process]:
-    """The living processes of the session, without strays."""
-    if handle.cgroup is not None:
-        return inside(handle.cgroup, handle)
+    """The living processes of the session, without strays; the leader alone may be outside of the cgroup."""
     first = leader(handle.session)
-    below = procfs.descendants(first.pid) if first else ()
-    return _alive(first, below)
+    if handle.cgroup is not None:
+        return living((*((first,) if first else ()), *handle.cgroup.members()))
+    return living((first, *procfs.descendants(first.pid))) if first else []
 
 
-def inside(cgroup: Cgroup, handle: Handle) -> list[Process]:
-    """The living processes in a cgroup, and the leader of the session, which alone may be outside."""
-    return _alive(leader(handle.session), cgroup.members())
+def of_leader(handle: Handle) -> list[Process]:
+    """The leader and its own sshd, wherever they are: a user can have the user manager take the latter."""
+    first = leader(handle.session)
+    if first is None:
+        return []
+    file = procfs.executable(first.pid)
+    own = (child for child in procfs.children(first.pid) if file and procfs.executable(child.pid) == file)
+    return living((first, *own))
 
 
-def _alive(first: Process | None, others: Iterable[Process]) -> list[Process]:
-    """Each once, the first one first."""
-    found = {process.pid: process for process in (*((first,) if first else ()), *others)}
+def living(processes: Iterable[Process]) -> list[Process]:
+    """Those that have not ended, each once, in that order."""
+    found = {process.pid: process for process in processes}
     return [process for process in found.values() if process.alive]
 
 
@@ -150,16 +154,13 @@ def _own_audit_session(handle: Handle) -> int | None:
 
 def _of_connection(handle: Handle) -> list[Process]:
     """The leader, its own sshd, and what has one of the connection's terminals."""
-    first = leader(handle.session)
-    own = {handle.session.id.pid}
+    own = of_leader(handle)
     terminals = {device for device in (device_of(handle.session.tty),) if device}
-    if first is not None:
-        executable = procfs.executable(first.pid)
-        children = [child for child in procfs.descendants(first.pid) if child.ppid == first.pid]
-        own |= {child.pid for child in children if executable and procfs.executable(child.pid) == executable}
-        for pid in own:
-            terminals |= procfs.ptys_held(pid)
-    return [process for process in members(handle) if process.pid in own or process.tty in terminals]
+    for process in own:
+        terminals |= procfs.ptys_held(process.pid)
+    pids = {handle.session.id.pid, *(process.pid for process in own)}
+    others = (one for one in members(handle) if one.pid in pids or one.tty in terminals)
+    return living((*own, *others))
 
 
 def user_slice(handle: Handle) -> Cgroup | None:

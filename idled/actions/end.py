@@ -13,7 +13,7 @@ from typing import Final
 from .. import clock, procfs
 from ..core.model import Extent
 from ..core.span import MSEC, SEC, Usec
-from ..members import Handle, Strays, concerned, inside, leader, members, strays_of, whole
+from ..members import Handle, Strays, concerned, living, members, of_leader, strays_of, whole
 from ..procfs import Process
 
 _FIRST_CHECK: Final[Usec] = 20 * MSEC
@@ -26,7 +26,7 @@ class End:
     """The end of one session to some extent, from the first signal to the moment when nothing is left.
 
     It remembers who is to go. When the leader has gone, and with it its terminals, nothing leads to those who ignored
-    that; only where a cgroup holds all of what is to go is nothing to be remembered.
+    that; only what a cgroup holds need not be remembered.
     """
 
     def __init__(self, handle: Handle, extent: Extent) -> None:
@@ -53,11 +53,9 @@ class End:
         self._since = clock.now()
         self._count()
         left, self._killed = self._left(), True
-        if self._whole is None or not self._whole.kill():
-            for process in left:
-                self._send(process, signal.SIGKILL)
-        elif (first := leader(self._handle.session)) is not None:  # it may be outside of the cgroup
-            self._send(first, signal.SIGKILL)
+        killed = self._whole is not None and self._whole.kill()
+        for process in self._known if killed else left:  # who may be outside of the cgroup, or all
+            self._send(process, signal.SIGKILL)
         self._since = clock.now()
         return tuple(f"{process.comm}[{process.pid}]" for process in left)
 
@@ -127,7 +125,8 @@ class End:
 
     def _left(self) -> list[Process]:
         if self._whole is not None:
-            return inside(self._whole, self._handle)
+            self._known = living((*of_leader(self._handle), *self._again()))  # they may be outside of it
+            return living((*self._known, *self._whole.members()))
         # Twice: a list of children may leave some out while others end, see proc_pid_task_children(5).
         found = {process.pid: process for _ in range(2) for process in self._found()}
         self._known = list(found.values())
@@ -139,13 +138,18 @@ class End:
             yield from strays.left()
         yield from self._remembered()
 
-    def _remembered(self) -> Iterator[Process]:
-        """Those that were to go at the last look and live, and what they have started since."""
-        sids = {known.sid for known in self._known}
+    def _again(self) -> Iterator[Process]:
+        """Those that were to go at the last look, as they are now."""
         for known in self._known:
             now = procfs.process(known.pid)
             if now is not None and now.start == known.start:
-                yield from self._unless_detached([now, *procfs.descendants(now.pid)], sids)
+                yield now
+
+    def _remembered(self) -> Iterator[Process]:
+        """Those that were to go at the last look and live, and what they have started since."""
+        sids = {known.sid for known in self._known}
+        for now in self._again():
+            yield from self._unless_detached([now, *procfs.descendants(now.pid)], sids)
         if self._extent is Extent.CONNECTION:
             yield from self._unless_detached(members(self._handle), sids)
 

@@ -138,6 +138,34 @@ def test_what_may_not_be_signalled_spares_nobody_else(
             os.kill(confined, signal.SIGKILL)
 
 
+#: A leader, and one that it started of the same file, as sshd does for the user, in another cgroup.
+OWN_ELSEWHERE = """
+if os.fork():
+    time.sleep(1000)
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+with open(sys.argv[1] + '/cgroup.procs', 'w') as file:
+    file.write(str(os.getpid()))
+print(os.getpid(), flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("extent", Extent)
+def test_the_leaders_own_sshd_goes_wherever_it_was_taken(cgroup: Cgroup, extent: Extent, frozen: bool) -> None:
+    """It has the connection: while it lives the client is connected, and what it forwards is."""
+    with Cgroup() as elsewhere, Child(python(OWN_ELSEWHERE, elsewhere.path), cgroup=cgroup.path) as leader:
+        own = int(leader.said)
+        (elsewhere.path / "cgroup.freeze").write_text(str(int(frozen)))
+        ending = End(handle_of(leader.process, cgroup=cgroup.path, uid=NOBODY), extent)
+        ending.hang_up()
+        until(lambda: not lives(leader.pid))
+        assert not ending.gone()
+        assert f"[{own}]" in " ".join(ending.kill())
+        finish(ending)
+        assert not lives(own)
+
+
 def test_what_forks_while_it_is_killed(cgroup: Cgroup) -> None:
     with Child(python(RABBITS), cgroup=cgroup.path) as leader:
         first = until(lambda: pids if len(pids := cgroup.pids()) > 4 else None)
