@@ -181,7 +181,8 @@ class Hands:
         if handle is None or not handle.session.logind or ending is None or not ending.stands():
             return
         if action.extent is Extent.USER:
-            self.start(self.logind.terminate_user(handle.session.uid))
+            if not ending.joined():
+                self.start(self.logind.terminate_user(handle.session.uid))
         elif action.extent is Extent.SESSION:
             self.start(self.logind.terminate(handle.session.logind))
 

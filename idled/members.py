@@ -109,12 +109,55 @@ def concerned(handle: Handle, extent: Extent) -> list[Process]:
     return _of_connection(handle) if extent is Extent.CONNECTION else members(handle)
 
 
-def whole(handle: Handle, extent: Extent) -> Cgroup | None:
-    """The cgroup that holds all that goes, if there is one; the leader alone may be outside."""
+class OfUser(NamedTuple):
+    """All that is in a user's slice, but for sessions that are not among some scopes: who logs in anew is to stay."""
+
+    slice: Cgroup
+    scopes: frozenset[int]  # inodes
+
+    def stands(self) -> bool:
+        """Whether the slice is there still."""
+        return self.slice.stands()
+
+    def members(self) -> list[Process]:
+        """Every process in it."""
+        return [process for part in self._parts() for process in part.members()]
+
+    def populated(self) -> bool:
+        """Whether any process that has not ended is in it."""
+        return self.slice.populated() and any(part.populated() for part in self._parts())
+
+    def kill(self) -> bool:
+        """SIGKILL to all of it; False where the kernel cannot."""
+        return all([part.kill() for part in self._parts()])
+
+    def joined(self) -> bool:
+        """Whether the user has logged in anew."""
+        return any(scope.inode not in self.scopes for scope in _scopes(self.slice))
+
+    def _parts(self) -> list[Cgroup]:
+        anew = {scope.path for scope in _scopes(self.slice) if scope.inode not in self.scopes}
+        found = [_cgroup_at(path) for path in procfs.cgroups(self.slice.path, "*") if path not in anew]
+        return found if self.slice.stands() else []
+
+
+def _scopes(slice: Cgroup) -> list[Cgroup]:
+    return [_cgroup_at(path) for path in procfs.cgroups(slice.path, "session-*.scope")]
+
+
+def _cgroup_at(path: Path) -> Cgroup:
+    return Cgroup(path, procfs.inode(path))
+
+
+def whole(handle: Handle, extent: Extent) -> Cgroup | OfUser | None:
+    """What holds all that goes, if there is such a cgroup; the leader and its own sshd may be outside."""
     if extent is Extent.CONNECTION or handle.cgroup is None:
         return None
-    cgroup = user_slice(handle) if extent is Extent.USER else handle.cgroup
-    return cgroup if handle.cgroup.stands() else None  # asked last, so that a slice is the one it is in
+    found: Cgroup | OfUser | None = handle.cgroup
+    if extent is Extent.USER:
+        above = user_slice(handle)
+        found = above and OfUser(above, frozenset(scope.inode for scope in _scopes(above)))
+    return found if handle.cgroup.stands() else None  # asked last, so that a slice is the one it is in
 
 
 class Strays(NamedTuple):
@@ -166,7 +209,7 @@ def _of_connection(handle: Handle) -> list[Process]:
 def user_slice(handle: Handle) -> Cgroup | None:
     """The cgroup of everything of the user, where systemd keeps one."""
     above = Path(handle.folder).parent
-    return Cgroup(above, procfs.inode(above)) if above.name == f"user-{handle.session.uid}.slice" else None
+    return _cgroup_at(above) if above.name == f"user-{handle.session.uid}.slice" else None
 
 
 def device_of(tty: str) -> int:

@@ -447,8 +447,8 @@ def cgroups(folder: Path, pattern: str) -> Iterator[Path]:
     """The cgroups below one whose names, one for each level, match those of a pattern."""
     first, _, rest = pattern.partition("/")
     names: list[str] = []
-    with tolerant:  # it was removed meanwhile
-        names = fnmatch.filter(os.listdir(folder), first)
+    with tolerant, os.scandir(folder) as entries:  # it was removed meanwhile
+        names = fnmatch.filter((entry.name for entry in entries if entry.is_dir(follow_symlinks=False)), first)
     for name in names:
         if rest:
             yield from cgroups(folder / name, rest)

@@ -13,7 +13,7 @@ from typing import Final
 from .. import clock, procfs
 from ..core.model import Extent
 from ..core.span import MSEC, SEC, Usec
-from ..members import Handle, Strays, concerned, living, members, of_leader, strays_of, whole
+from ..members import Handle, OfUser, Strays, concerned, living, members, of_leader, strays_of, whole
 from ..procfs import Process
 
 _FIRST_CHECK: Final[Usec] = 20 * MSEC
@@ -60,8 +60,15 @@ class End:
         return tuple(f"{process.comm}[{process.pid}]" for process in left)
 
     def stands(self) -> bool:
-        """Whether the cgroup that holds all that goes is there still; by its path it may be another session's."""
-        return self._whole is not None and self._whole.stands()
+        """Whether the cgroup that holds all that goes is there still; by its path it may be another session's.
+
+        Where there are no such cgroups nothing tells.
+        """
+        return procfs.cgroup_root() is None or (self._whole is not None and self._whole.stands())
+
+    def joined(self) -> bool:
+        """Whether the user, of whom all was to go, has logged in anew."""
+        return isinstance(self._whole, OfUser) and self._whole.joined()
 
     def gone(self) -> bool:
         """Whether nothing that was to go is left."""

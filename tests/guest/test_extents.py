@@ -11,6 +11,7 @@ from tests.terminal.bench import until
 
 from .installed import END, LATE, SEC, Installed, number
 from .terminal import Unseen, boottime
+from .test_ends import type_until
 
 #: What a session may leave behind in its terminal when its person walks away.
 STUBBORN = {
@@ -87,6 +88,23 @@ def test_end_user_takes_all_of_the_user(idled: Installed) -> None:
         assert [line for line in idled.processes("carol") if "sleep" in line] == []
     finally:
         idled.machine.run("loginctl", "disable-linger", "carol")
+
+
+def test_who_logs_in_anew_while_all_of_the_user_is_ended_stays(idled: Installed) -> None:
+    """The user manager takes SIGHUP for something else, so an end waits for its SIGKILL."""
+    idled.limits(more='[[rule]]\nname = "all"\nmatch = { user = "carol" }\nidle_timeout = "6s"\nend = "user"\n')
+    with idled.login("carol") as first:
+        first.type("x")
+        first.wait_closed(20)
+        with idled.login("carol") as anew:
+            last = type_until(anew, boottime() + 9 * SEC, pause=1.0)
+            ended = idled.event("ended", IDLED_USER="carol")
+            assert number(ended, "TOOK_USEC") > 4 * SEC, "nothing of the first was there any more"
+            assert anew.closed_at is None
+            assert 6 * SEC <= anew.wait_closed(20) - last <= 6 * SEC + LATE
+        until(lambda: len(idled.events("ended", IDLED_USER="carol", IDLED_REASON="idle")) == 2, 20)
+    assert idled.processes("carol") == []
+    assert idled.events("session-closed") == []
 
 
 @pytest.fixture

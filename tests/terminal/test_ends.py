@@ -138,6 +138,7 @@ def test_what_may_not_be_signalled_spares_nobody_else(
             os.kill(confined, signal.SIGKILL)
 
 
+IGNORES = ["sh", "-c", "trap '' HUP; echo ready; exec sleep 1000"]
 #: A leader, and one that it started of the same file, as sshd does for the user, in another cgroup.
 OWN_ELSEWHERE = """
 if os.fork():
@@ -221,6 +222,26 @@ def test_an_end_that_begins_late_is_not_that_of_who_has_the_path_by_now(cgroup: 
         assert ending.kill() == ()
         finish(ending)
         assert lives(other.pid)
+
+
+def test_of_all_of_a_user_a_session_that_was_opened_since_stays(cgroup: Cgroup) -> None:
+    """What else is there goes, also what was started since."""
+    anew, manager = cgroup.path.parent / "session-2.scope", cgroup.path.parent / "user@1.service" / "app.slice"
+    manager.mkdir(parents=True)
+    with Child(shell("echo"), cgroup=cgroup.path) as leader, Child(shell("echo"), cgroup=manager) as before:
+        ending = End(handle_of(leader.process, cgroup=cgroup.path, uid=NOBODY), Extent.USER)
+        assert not ending.joined()
+        ending.hang_up()
+        anew.mkdir()
+        with Child(IGNORES, cgroup=anew) as other, Child(IGNORES, cgroup=manager) as since:
+            assert ending.joined()
+            until(lambda: not lives(leader.pid) and not lives(before.pid))
+            assert not ending.gone()
+            assert [name.rpartition("[")[2] for name in ending.kill()] == [f"{since.pid}]"]
+            finish(ending)
+            assert not lives(since.pid)
+            assert lives(other.pid)
+            assert ending.stands()
 
 
 def test_a_tmux_server_goes_with_its_session(cgroup: Cgroup, tmp_path: Path) -> None:
