@@ -7,6 +7,7 @@ import os
 import pwd
 import threading
 import time
+from _thread import start_new_thread
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -221,15 +222,22 @@ class _Patience:
         now = time.monotonic()
         if now >= self._until:
             self._left, self._until = _NSS_AT_MOST * _NSS_PATIENCE, now + _NSS_AGAIN
-        asking = threading.Thread(target=ask, daemon=True)
+        answered = threading.Event()
         with suppress(RuntimeError):  # all pids are taken
             if self._left > 0:
-                asking.start()
-                asking.join(_NSS_PATIENCE)
-                self._left = 0.0 if asking.is_alive() else self._left - (time.monotonic() - now)
+                start_new_thread(_tell, (ask, answered))  # threading's waits for it to begin, which it may never do
+                in_time = answered.wait(_NSS_PATIENCE)
+                self._left = self._left - (time.monotonic() - now) if in_time else 0.0
 
 
 _patience: Final = _Patience()
+
+
+def _tell(ask: Callable[[], None], answered: threading.Event) -> None:
+    try:
+        ask()
+    finally:
+        answered.set()
 
 
 def _unknown(find: Callable[[str], Any], what: str) -> Callable[[Any], str]:

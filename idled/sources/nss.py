@@ -11,14 +11,16 @@ import grp
 import os
 import pwd
 import threading
-from collections import deque
+from _thread import start_new_thread
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from functools import partial
+from queue import SimpleQueue
 from typing import Any, Final, ParamSpec, TypeVar
 
-#: Seconds that an answer is waited for, and that a late one is kept: longer than it takes until all is looked through.
+#: Seconds that an answer is waited for.
 PATIENCE: Final = 0.2
+#: Seconds for which a question is not asked anew, and a late answer kept: until all was looked through again, and more.
 KEPT: Final = 90.0
 _THREADS: Final = 4
 _P = ParamSpec("_P")
@@ -45,53 +47,47 @@ class Nss:
         except (KeyError, ValueError, OSError, RuntimeError):  # the last where all pids are taken: there is no thread
             return None
         finally:
-            self._forget(question)
+            if (pending := self._pending.get(question)) is not None and pending.done():
+                del self._pending[question]
 
     def _asked(self, question: tuple[Any, Any]) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.run_in_executor(self._threads, question[0], question[1])
         self._pending[question] = answer
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may ask again
-        answer.add_done_callback(lambda _: loop.call_later(KEPT, self._forget, question))
+        loop.call_later(KEPT, self._forget, question, answer)
         return answer
 
-    def _forget(self, question: tuple[Any, Any]) -> None:
-        """If it was answered."""
-        answer = self._pending.get(question)
-        if answer is not None and answer.done():
+    def _forget(self, question: tuple[Any, Any], answer: asyncio.Future[Any]) -> None:
+        """Answered or not: should a thread have come to grief, it is asked anew."""
+        if self._pending.get(question) is answer:
             del self._pending[question]
 
 
 class _Threads(Executor):
-    """Each asks until nothing is left to ask.
+    """A few, begun as they are needed, which then wait for questions.
 
-    Those of ThreadPoolExecutor are waited for when the daemon exits, as long as NSS hangs, while nobody is ended.
+    Those of ThreadPoolExecutor are waited for when the daemon exits, as long as NSS hangs, while nobody is ended. And
+    who starts one by ``threading`` waits until it has begun, for ever where memory is short just then.
     """
 
     def __init__(self) -> None:
-        self._questions = deque[Callable[[], None]]()
-        self._asking, self._lock = 0, threading.Lock()
+        self._questions = SimpleQueue[Callable[[], None]]()
+        self._begun, self._idle = 0, threading.Semaphore(0)
 
     def submit(self, fn: Callable[_P, _Entry], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_Entry]:
-        """As that of any executor."""
+        """As that of any executor; for the loop alone."""
         future = Future[_Entry]()
-        with self._lock:
-            if self._asking < _THREADS:
-                threading.Thread(target=self._ask, name="nss", daemon=True).start()
-                self._asking += 1
-            self._questions.append(partial(_answer, future, partial(fn, *args, **kwargs)))
+        if not self._idle.acquire(blocking=False) and self._begun < _THREADS:
+            start_new_thread(self._ask, ())
+            self._begun += 1
+        self._questions.put(partial(_answer, future, partial(fn, *args, **kwargs)))
         return future
 
     def _ask(self) -> None:
-        while (question := self._next()) is not None:
-            question()
-
-    def _next(self) -> Callable[[], None] | None:
-        with self._lock:
-            if self._questions:
-                return self._questions.popleft()
-            self._asking -= 1
-            return None
+        while True:
+            self._questions.get()()
+            self._idle.release()
 
 
 def _answer(future: Future[_Entry], question: Callable[[], _Entry]) -> None:

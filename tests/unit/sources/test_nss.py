@@ -124,6 +124,28 @@ def test_an_answer_that_nobody_asks_for_again_is_forgotten(monkeypatch: pytest.M
     assert complaints == []
 
 
+def test_what_is_never_answered_is_asked_anew_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nss, "PATIENCE", 0.05)
+    monkeypatch.setattr(nss, "KEPT", 0.1)
+    release, asked = threading.Event(), list[str]()
+
+    def hangs_once(key: str) -> str:
+        asked.append(key)
+        return key if len(asked) > 1 or release.wait(20) else ""
+
+    async def story() -> None:
+        nobody = nss.Nss()
+        assert await nobody.ask(hangs_once, "a") is None
+        async with asyncio.timeout(10):
+            while nobody._pending:
+                await asyncio.sleep(0.01)
+        monkeypatch.setattr(nss, "PATIENCE", 10)
+        assert await nobody.ask(hangs_once, "a") == "a"
+        release.set()
+
+    asyncio.run(story())
+
+
 def test_a_few_are_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nss, "PATIENCE", 0.2)
     release, asked = threading.Event(), list[int]()

@@ -410,12 +410,12 @@ def test_where_no_thread_can_be_started_nss_does_not_answer(bench: Bench, monkey
 
     async def story() -> None:
         with monkeypatch.context() as taken:
-            taken.setattr(threading.Thread, "start", no_more)
+            taken.setattr(nss, "start_new_thread", no_more)
             assert await bench.registry.uid_of("root") is None
             assert await bench.registry.groups_of("root") is None
         assert await bench.registry.uid_of("root") == 0
 
-    def no_more(thread: threading.Thread) -> None:
+    def no_more(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
     bench.run(story)
