@@ -24,6 +24,7 @@ _BY_AUDIT_SESSION: Final = Census(procfs.audit_session)
 _BY_UID: Final = Census(procfs.real_uid)
 #: PAM services of sshd.
 SSH: Final = ("sshd", "ssh")
+_SCOPES: Final = "session-*.scope"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,17 +137,14 @@ class OfUser(NamedTuple):
         return any(scope.inode not in self.scopes for scope in _scopes(self.slice))
 
     def _parts(self) -> list[Cgroup]:
-        anew = {scope.path for scope in _scopes(self.slice) if scope.inode not in self.scopes}
-        found = [_cgroup_at(path) for path in procfs.cgroups(self.slice.path, "*") if path not in anew]
-        return found if self.slice.stands() else []
+        """From one list: a scope that came between two would be taken for something else of the user's."""
+        found = [Cgroup.at(path) for path in procfs.cgroups(self.slice.path, "*")]
+        own = [part for part in found if part.inode in self.scopes or not part.path.match(_SCOPES)]
+        return own if self.slice.stands() else []
 
 
 def _scopes(slice: Cgroup) -> list[Cgroup]:
-    return [_cgroup_at(path) for path in procfs.cgroups(slice.path, "session-*.scope")]
-
-
-def _cgroup_at(path: Path) -> Cgroup:
-    return Cgroup(path, procfs.inode(path))
+    return [Cgroup.at(path) for path in procfs.cgroups(slice.path, _SCOPES)]
 
 
 def whole(handle: Handle, extent: Extent) -> Cgroup | OfUser | None:
@@ -209,7 +207,7 @@ def _of_connection(handle: Handle) -> list[Process]:
 def user_slice(handle: Handle) -> Cgroup | None:
     """The cgroup of everything of the user, where systemd keeps one."""
     above = Path(handle.folder).parent
-    return _cgroup_at(above) if above.name == f"user-{handle.session.uid}.slice" else None
+    return Cgroup.at(above) if above.name == f"user-{handle.session.uid}.slice" else None
 
 
 def device_of(tty: str) -> int:

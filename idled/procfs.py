@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from .core.span import SEC, Usec
 from .shortage import is_shortage, tolerant
@@ -385,6 +385,11 @@ class Cgroup(NamedTuple):
 
     path: Path
     inode: int
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """The one that has that path just now."""
+        return cls(path, inode(path))
 
     def stands(self) -> bool:
         """Whether it is there still."""

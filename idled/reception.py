@@ -71,7 +71,7 @@ class Reception:
         registry, told = self._hands.registry, False
         while (uid := await registry.uid_of(registration.user)) is None:
             leader = procfs.process(registration.pid)
-            if leader is None or leader.start != registration.start:
+            if leader is None or leader.start != registration.start or not leader.alive:
                 return None
             if not told:
                 self._refuse(f"PAM packet: NSS knows no user {registration.user} yet, asking again")

@@ -49,7 +49,7 @@ def serves(processes: Iterable[procfs.Process]) -> bool:
 def _cgroup(uid: int, scope: str) -> Cgroup | None:
     """Where logind puts its scopes; once the leader is gone no process need tell."""
     folder = procfs.cgroup_path(f"/user.slice/user-{uid}.slice/{scope}") if scope else None
-    return None if folder is None else Cgroup(folder, procfs.inode(folder))
+    return None if folder is None else Cgroup.at(folder)
 
 
 def _server(cgroup: Cgroup) -> procfs.Process | None:

@@ -247,11 +247,6 @@ class Cgroup:
         self.top.rmdir()
 
 
-def cgroup_at(path: Path) -> procfs.Cgroup:
-    """The one that has that path just now."""
-    return procfs.Cgroup(path, procfs.inode(path))
-
-
 def lives(pid: int) -> bool:
     """Whether a process has not ended; by another way than that of what is tested."""
     try:

@@ -244,6 +244,28 @@ def test_of_all_of_a_user_a_session_that_was_opened_since_stays(cgroup: Cgroup) 
             assert ending.stands()
 
 
+def test_a_session_that_is_opened_while_the_user_is_hung_up_stays(
+    cgroup: Cgroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Just after the first list of what there is."""
+    anew, cgroups, opened = cgroup.path.parent / "session-2.scope", procfs.cgroups, list[Child]()
+
+    def then_opened(folder: Path, pattern: str) -> Iterator[Path]:
+        yield from list(cgroups(folder, pattern))
+        if not opened:
+            anew.mkdir()
+            opened.append(stack.enter_context(Child(shell("echo"), cgroup=anew)))
+
+    with ExitStack() as stack:
+        leader = stack.enter_context(Child(shell("echo"), cgroup=cgroup.path))
+        ending = End(handle_of(leader.process, cgroup=cgroup.path, uid=NOBODY), Extent.USER)
+        monkeypatch.setattr(procfs, "cgroups", then_opened)
+        ending.hang_up()
+        finish(ending)
+        assert not lives(leader.pid)
+        assert lives(opened[0].pid)
+
+
 def test_a_tmux_server_goes_with_its_session(cgroup: Cgroup, tmp_path: Path) -> None:
     script = f"tmux -f /dev/null -S {tmp_path}/socket new-session -d 'sleep 1000' && echo started"
     with Child(shell(script), cgroup=cgroup.path) as leader:

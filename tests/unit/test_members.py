@@ -26,7 +26,7 @@ from idled.members import (
     user_slice,
     whole,
 )
-from tests.terminal.bench import NOBODY, Cgroup, Child, Pty, cgroup_at, handle_of, is_root, python, shell, until
+from tests.terminal.bench import NOBODY, Cgroup, Child, Pty, handle_of, is_root, python, shell, until
 
 FAMILY = shell("sleep 1000 & echo $!")
 SAYS_AND_WAITS = ["sh", "-c", "echo ready; read line"]
@@ -80,7 +80,7 @@ def test_a_session_is_located_once_its_leader_has_arrived_in_the_scope(cgroup: C
         handle = replace(handle_of(child.process), scope="session-1.scope")
         assert located(handle) == handle
         (cgroup.path / "cgroup.procs").write_text(str(child.pid))
-        assert located(handle).cgroup == cgroup_at(cgroup.path)
+        assert located(handle).cgroup == procfs.Cgroup.at(cgroup.path)
         assert located(replace(handle, scope="ession-1.scope")).cgroup is None
         assert located(replace(handle, scope="")).cgroup is None
         child.die()
@@ -122,7 +122,7 @@ def test_the_extent_user_reaches_over_the_slice(cgroup: Cgroup) -> None:
     other.mkdir()
     with Child(FAMILY, cgroup=cgroup.path) as one, Child(FAMILY, cgroup=other) as two:
         handle = handle_of(one.process, cgroup=cgroup.path, uid=NOBODY)
-        assert user_slice(handle) == cgroup_at(cgroup.path.parent)
+        assert user_slice(handle) == procfs.Cgroup.at(cgroup.path.parent)
         everything, its = whole(handle, Extent.USER), whole(handle, Extent.SESSION)
         assert everything is not None
         assert its is not None

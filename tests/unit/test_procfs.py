@@ -23,7 +23,6 @@ from tests.terminal.bench import (
     Cgroup,
     Child,
     Pty,
-    cgroup_at,
     descriptors_left,
     is_root,
     lives,
@@ -89,7 +88,7 @@ def test_what_cannot_be_read_for_want_of_descriptors_is_not_gone(sleeper: Child,
 @is_root
 def test_a_cgroup_that_cannot_be_read_for_want_of_descriptors_is_not_empty(cgroup: Cgroup) -> None:
     with Child(SLEEPER, cgroup=cgroup.path) as child:
-        there = cgroup_at(cgroup.path)
+        there = procfs.Cgroup.at(cgroup.path)
         for read in (there.populated, there.members, there.kill):
             with descriptors_left(0), pytest.raises(OSError, match="Too many open files"):
                 read()
@@ -451,14 +450,14 @@ def test_members_are_those_in_it_and_below(cgroup: Cgroup) -> None:
 def test_a_cgroup_that_is_gone_has_no_members(cgroup: Cgroup) -> None:
     gone = cgroup.path / "gone"
     assert list(procfs.cgroup_members(gone)) == []
-    assert not cgroup_at(gone).populated()
-    assert cgroup_at(gone).members() == []
+    assert not procfs.Cgroup.at(gone).populated()
+    assert procfs.Cgroup.at(gone).members() == []
 
 
 def test_a_cgroup_is_not_the_one_that_has_its_path_later(cgroup: Cgroup) -> None:
     """Not for who looks, nor for who kills; and one that is gone needs no killing."""
     with Child(SLEEPER, cgroup=cgroup.path) as child:
-        was = cgroup_at(cgroup.path)
+        was = procfs.Cgroup.at(cgroup.path)
         assert was.stands()
         assert was.populated()
         assert [process.pid for process in was.members()] == [child.pid]
@@ -470,7 +469,7 @@ def test_a_cgroup_is_not_the_one_that_has_its_path_later(cgroup: Cgroup) -> None
         assert was.members() == []
         assert was.kill(), "nothing is left of it"
         assert lives(other.pid)
-        assert cgroup_at(cgroup.path).kill()
+        assert procfs.Cgroup.at(cgroup.path).kill()
         until(lambda: not lives(other.pid))
     cgroup.path.rmdir()
     assert was.kill()
@@ -496,7 +495,7 @@ def test_a_cgroup_may_go_between_open_and_read(cgroup: Cgroup, monkeypatch: pyte
     monkeypatch.setattr(procfs, "_read", read_too_late)
     with Child(SLEEPER, cgroup=cgroup.path) as child:
         assert [process.pid for process in procfs.cgroup_members(cgroup.path)] == [child.pid]
-        assert not cgroup_at(below).populated()
+        assert not procfs.Cgroup.at(below).populated()
 
 
 def test_a_threaded_cgroup_hides_nobody(cgroup: Cgroup) -> None:
@@ -509,8 +508,8 @@ def test_a_threaded_cgroup_hides_nobody(cgroup: Cgroup) -> None:
         (cgroup.path / "domain" / "threads" / "cgroup.threads").write_text(str(child.pid))
         assert procfs.cgroup(child.pid) == f"{cgroup.name}/domain/threads"
         assert [process.pid for process in procfs.cgroup_members(cgroup.path)] == [child.pid]
-        assert cgroup_at(cgroup.path).kill()
-        until(lambda: not cgroup_at(cgroup.path).populated())
+        assert procfs.Cgroup.at(cgroup.path).kill()
+        until(lambda: not procfs.Cgroup.at(cgroup.path).populated())
 
 
 def test_cgroups_deeper_than_python_can_recurse(cgroup: Cgroup, shallow: int) -> None:
@@ -521,17 +520,17 @@ def test_cgroups_deeper_than_python_can_recurse(cgroup: Cgroup, shallow: int) ->
             stack.callback(folder.rmdir)
         with Child(SLEEPER, cgroup=deepest) as child:
             assert [process.pid for process in procfs.cgroup_members(cgroup.path)] == [child.pid]
-        until(lambda: not cgroup_at(cgroup.path).populated())
+        until(lambda: not procfs.Cgroup.at(cgroup.path).populated())
 
 
 def test_populated_says_whether_anyone_lives_in_it(cgroup: Cgroup) -> None:
     below = cgroup.path / "below"
     below.mkdir()
-    assert not cgroup_at(cgroup.path).populated()
+    assert not procfs.Cgroup.at(cgroup.path).populated()
     with Child(SLEEPER, cgroup=below) as child:
-        assert cgroup_at(cgroup.path).populated()
+        assert procfs.Cgroup.at(cgroup.path).populated()
         os.kill(child.pid, signal.SIGKILL)
-        until(lambda: not cgroup_at(cgroup.path).populated())
+        until(lambda: not procfs.Cgroup.at(cgroup.path).populated())
         assert child.process.state == "Z", "the dead that nobody waited for do not count"
 
 
@@ -560,14 +559,14 @@ def test_killing_what_forks_all_the_time(cgroup: Cgroup) -> None:
         first = until(lambda: pids if len(pids := cgroup.pids()) > 4 else None)
         until(lambda: not first & cgroup.pids() - {min(first)})
         begin = time.monotonic()
-        assert cgroup_at(cgroup.path).kill()
-        until(lambda: not cgroup_at(cgroup.path).populated(), 5)
+        assert procfs.Cgroup.at(cgroup.path).kill()
+        until(lambda: not procfs.Cgroup.at(cgroup.path).populated(), 5)
         assert time.monotonic() - begin < 5
         assert outside.process.alive
 
 
 def test_a_kernel_that_cannot_kill_a_cgroup(tmp_path: Path) -> None:
-    assert not cgroup_at(tmp_path).kill(), "the folder is there, the file is not"
+    assert not procfs.Cgroup.at(tmp_path).kill(), "the folder is there, the file is not"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import pytest
 from idled import procfs
 from idled.members import Handle, members
 from idled.sources import mosh
-from tests.terminal.bench import NOBODY, Cgroup, Child, cgroup_at, handle_of, is_root, shell, until
+from tests.terminal.bench import NOBODY, Cgroup, Child, handle_of, is_root, shell, until
 
 SCOPE = "session-1.scope"
 HOLDS_A_PTY = "import os, time; os.openpty(); print('ready', flush=True); time.sleep(1000)"
@@ -66,7 +66,7 @@ def test_the_server_leads_the_same_session(scope: Path, server: Path) -> None:
         assert heir is not None
         assert (heir.session.id.pid, heir.session.id.start) == (process.pid, process.process.start)
         assert heir.session == replace(was.session, id=heir.session.id, service="mosh", tty="")
-        assert (heir.scope, heir.cgroup, heir.connection) == (SCOPE, cgroup_at(scope), "")
+        assert (heir.scope, heir.cgroup, heir.connection) == (SCOPE, procfs.Cgroup.at(scope), "")
         assert pid_of(mosh.server_of(NOBODY, SCOPE)) == process.pid
 
 

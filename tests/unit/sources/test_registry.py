@@ -28,7 +28,6 @@ from tests.terminal.bench import (
     NOBODY,
     Cgroup,
     Child,
-    cgroup_at,
     handle_of,
     is_root,
     lives,
@@ -317,7 +316,7 @@ def test_what_left_its_parent_is_found_by_the_cgroup(bench: Bench) -> None:
                 assert bench.registry.around(pid) == seen  # also where nobody has looked at the session yet
                 handle = bench.registry.get(seen.id)
                 assert handle is not None
-                assert handle.cgroup == cgroup_at(cgroup.path)
+                assert handle.cgroup == procfs.Cgroup.at(cgroup.path)
                 assert bench.registry.around(stranger.pid) is None
 
     bench.run(story)
