@@ -18,6 +18,8 @@ from ..procfs import Process
 
 _FIRST_CHECK: Final[Usec] = 20 * MSEC
 _SLOWEST_CHECK: Final[Usec] = 250 * MSEC
+#: For which a debugger may hold what was killed: strace lets go at once.
+_MAY_HOLD: Final[Usec] = 250 * MSEC
 #: Processes whose debuggers are looked for in one turn of the loop; the others have their turn when those are gone.
 _MOST_HELD: Final = 200
 
@@ -37,7 +39,8 @@ class End:
         self._since = clock.now()  # what was started since may not be known
         self._known: list[Process] = []
         self._killed = False
-        self._held: set[tuple[int, int]] = set()  # by whom, what, at the last look
+        self._signalled = self._since  # when it was last, or who held it
+        self._held: dict[tuple[int, int], Usec] = {}  # by whom, what: seen since when
         self.freed_from: set[str] = set()  # as name[pid], to be told
         self.forbidden: set[str] = set()  # those that may not be signalled, as name[pid]
 
@@ -46,7 +49,7 @@ class End:
         self._count()  # once for all whose end begins at the same moment
         for process in self._left():
             self._send(process, signal.SIGHUP, signal.SIGCONT)
-        self._since = clock.now()
+        self._since = self._signalled = clock.now()
 
     def kill(self) -> tuple[str, ...]:
         """SIGKILL to everything that is left; what that was, as ``name[pid]``."""
@@ -56,7 +59,8 @@ class End:
         killed = self._whole is not None and self._whole.kill()
         for process in self._known if killed else left:  # who may be outside of the cgroup, or all
             self._send(process, signal.SIGKILL)
-        self._since = clock.now()
+        self._since = self._signalled = clock.now()
+        self._free()
         return tuple(f"{process.comm}[{process.pid}]" for process in left)
 
     def stands(self) -> bool:
@@ -91,12 +95,11 @@ class End:
 
     async def until_gone(self) -> None:
         """Wait until nothing is left: soon after it happens when that is soon, four times a second later."""
-        pause = _FIRST_CHECK
         while not self.gone():
             if self._killed:
                 self._free()
-            await asyncio.sleep(pause / SEC)
-            pause = min(pause * 2, _SLOWEST_CHECK)
+            ago = clock.now() - self._signalled
+            await asyncio.sleep(min(max(ago, _FIRST_CHECK), _SLOWEST_CHECK) / SEC)
 
     def _send(self, process: Process, *signals: signal.Signals) -> None:
         """Root, too, may not signal what AppArmor or SELinux confines from it; what kills a cgroup asks neither."""
@@ -106,16 +109,19 @@ class End:
             self.forbidden.add(f"{process.comm}[{process.pid}]")
 
     def _free(self) -> None:
-        """SIGKILL to who has held since the last look what got it at its exit (PTRACE_O_TRACEEXIT): nothing else helps.
+        """SIGKILL to who goes on holding what got it at its exit (PTRACE_O_TRACEEXIT): nothing else helps.
 
         Such a debugger may run outside of the session. It goes only if it is of the same user as what it holds, who
         could kill it, too; root's stay.
         """
+        now = clock.now()
         found = {(holder.pid, held.pid): holder for holder, held in self._holders()}
-        for holder in (found[pair] for pair in found.keys() & self._held):
-            self.freed_from.add(f"{holder.comm}[{holder.pid}]")
+        self._held = {pair: self._held.get(pair, now) for pair in found}
+        for holder in (found[pair] for pair, since in self._held.items() if now - since >= _MAY_HOLD):
             self._send(holder, signal.SIGKILL)
-        self._held = set(found)
+            if (name := f"{holder.comm}[{holder.pid}]") not in self.freed_from:
+                self.freed_from.add(name)
+                self._signalled = now
 
     def _holders(self) -> Iterator[tuple[Process, Process]]:
         """Each with what it holds of what is left; and who holds such a one, and so on."""
