@@ -127,13 +127,14 @@ READS_NOTHING = {
     ),
     AGAIN: Attempt("alice", "python3 /tmp/flicker.py $PPID", "grep -q 'State:.T' $(of ^sshd status)"),
 }
+FORK_BOMB = "a fork bomb"
 STAYS_ON = {
     "hops from process to process": Attempt(
         "alice",
         "python3 /tmp/hops.py &",
         'a=$(cat /tmp/hopper); sleep 0.05; b=$(cat /tmp/hopper); [ "$a" ] && [ "$b" ] && [ "$a" != "$b" ]',
     ),
-    "a fork bomb": Attempt("carol", "nice -n 19 python3 /tmp/bomb.py &", "[ $(of bomb.py stat | wc -l) -ge 200 ]"),
+    FORK_BOMB: Attempt("carol", "nice -n 19 python3 /tmp/bomb.py &", "[ $(of bomb.py stat | wc -l) -ge 200 ]"),
     "names of its own": Attempt(
         "alice",
         "python3 /tmp/names.py &",
