@@ -35,7 +35,7 @@ from tests.unit.front_office import FrontOffice
 from .server import Login, Server, sightings
 from .vanishing import FAULTS, REFUSALS, SHORTAGE, each
 
-IDLE = 15 * MIN
+IDLE = 1 * MIN
 BOUNDS = ("active", "signs", "hidden", "bytes", "traffic", "inner")
 WAYS = {"terminal": ("ssh", "-tt", "echo rea''dy; exec cat"), "sftp": ("sftp", "-C", "")}
 
@@ -75,6 +75,7 @@ class Watched:
         self._handle = handle
         self._memory = Memory.of_new(handle.session)
         until(self._is_settled, 20)
+        until(lambda: clock.now() > IDLE, 60)  # nobody was there before the machine was up
 
     def look(self) -> Look:
         return self._office.hands._look_at(self._handle)

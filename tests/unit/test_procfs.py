@@ -555,9 +555,9 @@ while True:
 def test_killing_what_forks_all_the_time(cgroup: Cgroup) -> None:
     below = cgroup.path / "below"
     below.mkdir()
-    with Child(RABBITS, cgroup=below), Child(SLEEPER) as outside:
-        first = until(lambda: pids if len(pids := cgroup.pids()) > 4 else None)
-        until(lambda: not first & cgroup.pids() - {min(first)})
+    with Child(RABBITS, cgroup=below) as first, Child(SLEEPER) as outside:
+        seen = until(lambda: pids if len(pids := cgroup.pids()) > 4 else None)
+        until(lambda: not seen & cgroup.pids() - {first.pid})
         begin = time.monotonic()
         assert procfs.Cgroup.at(cgroup.path).kill()
         until(lambda: not procfs.Cgroup.at(cgroup.path).populated(), 5)
