@@ -187,7 +187,10 @@ class Hands:
             self.start(self.logind.terminate(handle.session.logind))
 
     def _remember(self, action: events.Remember) -> None:
-        handle = self.registry.get(action.memory.session.id)
+        id = action.memory.session.id
+        limits = self.engine.limits(id)
+        of_user = action.memory.ending is not None and limits is not None and limits.end is Extent.USER
+        handle = self.registry.with_user(id) if of_user else self.registry.get(id)
         if handle is None:
             return
         try:

@@ -40,6 +40,7 @@ class Handle:
     inode: int = 0  # of that cgroup
     connection: str = ""  # SSH_CONNECTION: client address and port, server address and port
     audit: int = 0  # its own audit session, as it was seen first; 0: none was seen
+    of_user: tuple[int, ...] = ()  # once all of the user is ended: inodes of the slice and of the scopes in it by then
 
     @property
     def cgroup(self) -> Cgroup | None:
@@ -73,6 +74,16 @@ def connected(handle: Handle, links: Links) -> Handle:
 def audited(handle: Handle) -> Handle:
     """The handle with its audit session: when the leader has gone, only that leads to what it left behind."""
     return replace(handle, audit=_own_audit_session(handle) or 0)
+
+
+def with_user(handle: Handle) -> Handle:
+    """The handle with all that there is of the user, as the end of that begins: who logs in from then on is to stay."""
+    above = user_slice(handle)
+    if above is None or handle.of_user:
+        return handle
+    found = (above.inode, *(scope.inode for scope in _scopes(above)))
+    inside = handle.cgroup is not None and handle.cgroup.stands()  # asked last, so that the slice is the one it is in
+    return replace(handle, of_user=found) if inside else handle
 
 
 def leader(session: Session) -> Process | None:
@@ -153,9 +164,9 @@ def whole(handle: Handle, extent: Extent) -> Cgroup | OfUser | None:
         return None
     found: Cgroup | OfUser | None = handle.cgroup
     if extent is Extent.USER:
-        above = user_slice(handle)
-        found = above and OfUser(above, frozenset(scope.inode for scope in _scopes(above)))
-    return found if handle.cgroup.stands() else None  # asked last, so that a slice is the one it is in
+        slice, *scopes = with_user(handle).of_user or (0,)
+        found = OfUser(Cgroup(Path(handle.folder).parent, slice), frozenset(scopes)) if slice else None
+    return found if found is not None and found.stands() else None
 
 
 class Strays(NamedTuple):

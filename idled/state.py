@@ -26,7 +26,7 @@ from .shortage import is_shortage
 
 _T = TypeVar("_T")
 #: Of a handle, beside its session.
-_WHERE: Final = ("scope", "folder", "inode", "connection", "audit")
+_WHERE: Final = ("scope", "folder", "inode", "connection", "audit", "of_user")
 #: Texts that thousands of sessions have in common. What is equal is one object, as far as that is worth it.
 _SHARED: Final = {"boot", "user", "service", "remote"}
 
@@ -106,7 +106,7 @@ def _from_json(data: dict[str, Any]) -> tuple[Memory, Handle]:
         ending=_made(Ending, ending | {"reason": Reason(ending["reason"])}) if ending else None,
     )
     where = {name: data[name] for name in _WHERE}
-    return memory, _made(Handle, where | {"session": session})
+    return memory, _made(Handle, where | {"session": session, "of_user": tuple(where["of_user"])})
 
 
 def _made(kind: Callable[..., _T], data: dict[str, Any]) -> _T:

@@ -17,7 +17,7 @@ from typing import Final
 from .. import procfs
 from ..core.model import Session, SessionId
 from ..links import Links
-from ..members import Handle, audited, connected
+from ..members import Handle, audited, connected, with_user
 from ..slices import in_slices
 from ..words import clean
 from . import mosh, nss
@@ -48,6 +48,13 @@ class Registry:
 
     def get(self, session: SessionId) -> Handle | None:
         """Where its processes are; None when it is over."""
+        return self._handles.get(session)
+
+    def with_user(self, session: SessionId) -> Handle | None:
+        """The same, and from now on with what there is of its user: all of that is ended."""
+        handle = self._handles.get(session)
+        if handle is not None:
+            self._handles.put(with_user(handle))
         return self._handles.get(session)
 
     async def see(self, sighting: Sighting) -> Session | None:
@@ -213,6 +220,7 @@ def _merge(known: Handle | None, new: Sighting, id: SessionId, *, groups: frozen
         inode=known.inode,
         connection=known.connection or new.connection,
         audit=known.audit,
+        of_user=known.of_user,
     )
 
 

@@ -107,6 +107,26 @@ def test_who_logs_in_anew_while_all_of_the_user_is_ended_stays(idled: Installed)
     assert idled.events("session-closed") == []
 
 
+def test_a_daemon_that_was_away_goes_on_with_all_of_the_user(idled: Installed) -> None:
+    """The session itself has gone meanwhile, and somebody has logged in anew, who stays."""
+    idled.limits(more='[[rule]]\nname = "all"\nmatch = { user = "carol" }\nidle_timeout = "6s"\nend = "user"\n')
+    with idled.login("carol") as first:
+        first.type("systemd-run --user sh -c \"trap '' HUP; while :; do sleep 1; done\"\n")
+        first.expect("Running as unit")
+        first.wait_closed(20)
+        idled.machine.run("systemctl", "stop", "idled")
+    assert any("trap" in line for line in idled.processes("carol"))
+    with idled.login("carol") as anew:
+        idled.machine.run("systemctl", "start", "idled")
+        type_until(anew, boottime() + 9 * SEC, pause=1.0)
+        ended = idled.event("ended", IDLED_USER="carol")
+        assert number(ended, "TOOK_USEC") > 4 * SEC, "it was told before all was gone"
+        assert not any("trap" in line for line in idled.processes("carol"))
+        assert anew.closed_at is None
+        anew.type("\x15echo still $((40+2))\n")
+        anew.expect("still 42")
+
+
 @pytest.fixture
 def counted_names(idled: Installed) -> Iterator[None]:
     """Sessions are called by logind's own count, from the start again with each logind: they have no audit session."""

@@ -18,7 +18,7 @@ from idled import procfs
 from idled.actions.end import End
 from idled.core.events import Memory
 from idled.core.model import Extent
-from idled.members import Handle, audited, concerned, members, terminals
+from idled.members import Handle, audited, concerned, members, terminals, with_user
 from idled.state import State
 
 from .bench import NOBODY, Cgroup, Child, handle_of, is_root, lives, python, shell, until
@@ -242,6 +242,35 @@ def test_of_all_of_a_user_a_session_that_was_opened_since_stays(cgroup: Cgroup) 
             assert not lives(since.pid)
             assert lives(other.pid)
             assert ending.stands()
+
+
+def test_of_all_of_a_user_a_daemon_that_is_started_anew_takes_what_was_there(cgroup: Cgroup, tmp_path: Path) -> None:
+    """Its session may be gone by then, and the user have logged in anew."""
+    anew, manager = (cgroup.path.parent / name for name in ("session-2.scope", "user@1.service"))
+    state = State(tmp_path)
+    manager.mkdir()
+    with Child(shell("echo"), cgroup=cgroup.path) as leader, Child(IGNORES, cgroup=manager) as before:
+        handle = with_user(handle_of(leader.process, cgroup=cgroup.path, uid=NOBODY))
+        state.remember(Memory.of_new(handle.session), handle)
+        End(handle, Extent.USER).hang_up()
+        leader.die()
+        cgroup.path.rmdir()
+        anew.mkdir()
+        with Child(IGNORES, cgroup=anew) as other:
+            ending = End(recalled(state), Extent.USER)
+            assert ending.joined()
+            ending.hang_up()
+            assert not ending.gone()
+            assert [name.rpartition("[")[2] for name in ending.kill()] == [f"{before.pid}]"]
+            finish(ending)
+            assert lives(other.pid)
+
+
+def recalled(state: State) -> Handle:
+    """The one session that the next daemon knows of."""
+    (found,) = state.recall(procfs.boot_id())
+    assert not isinstance(found, str)
+    return found[1]
 
 
 def test_a_session_that_is_opened_while_the_user_is_hung_up_stays(
@@ -472,9 +501,7 @@ def test_without_a_cgroup_the_audit_session_is_known_when_the_leader_has_gone(cg
         state.remember(Memory.of_new(handle.session), handle)
         until(lambda: (found := procfs.process(pid)) is not None and found.ppid != leader.pid)
         leader.die()
-        recalled = next(state.recall(handle.session.id.boot))
-        assert not isinstance(recalled, str)
-        ending = End(recalled[1], Extent.SESSION)
+        ending = End(recalled(state), Extent.SESSION)
         ending.hang_up()
         assert not ending.gone()
         until(lambda: f"[{pid}]" in " ".join(ending.kill()))
