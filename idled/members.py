@@ -35,7 +35,7 @@ class Handle:
     """
 
     session: Session
-    scope: str = ""  # the unit that logind made for it
+    scope: str = ""  # the unit that logind made for it, until the leader was seen in it
     folder: str = ""  # path of that unit's cgroup, once the leader was seen in it; a text takes a quarter of a Path
     inode: int = 0  # of that cgroup
     connection: str = ""  # SSH_CONNECTION: client address and port, server address and port
@@ -56,7 +56,7 @@ def located(handle: Handle) -> Handle:
     inside = name.endswith(f"/{handle.scope}") and leader(handle.session) is not None
     folder = procfs.cgroup_path(name) if inside else None
     inode = procfs.inode(folder) if folder else 0
-    return replace(handle, folder=str(folder), inode=inode) if inode else handle
+    return replace(handle, scope="", folder=str(folder), inode=inode) if inode else handle
 
 
 def connected(handle: Handle, links: Links) -> Handle:

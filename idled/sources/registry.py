@@ -215,7 +215,7 @@ def _merge(known: Handle | None, new: Sighting, id: SessionId, *, groups: frozen
     )
     return Handle(
         session=session,
-        scope=known.scope or clean(new.scope),
+        scope="" if known.folder else known.scope or clean(new.scope),
         folder=known.folder,
         inode=known.inode,
         connection=known.connection or new.connection,

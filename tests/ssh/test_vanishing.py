@@ -196,7 +196,7 @@ def test_a_sighting(server: Server, user: str, fault: str, monkeypatch: pytest.M
                     await registry.see(sighting)
                 await registry.see(sighting)
                 await registry.connections_again()
-                assert registry.get(wanted.session.id) == replace(wanted, scope=cgroup.name), vanishing.hit
+                assert registry.get(wanted.session.id) == wanted, vanishing.hit
                 registry.drop(wanted.session.id)
 
         asyncio.run(seen_twice())
