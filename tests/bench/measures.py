@@ -35,11 +35,10 @@ STOPPED: Final = "systemctl stop idled.socket idled-varlink.socket idled"
 #: What is counted is what the user waits for: from the command to its end.
 TIMED: Final = """
 import resource, subprocess, sys, time
-for _ in range(int(sys.argv[1])):
-    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(sys.argv[2:], check=True, stdout=subprocess.DEVNULL)
-    took, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, flush=True)
+began = time.monotonic()
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(time.monotonic() - began, spent.ru_utime + spent.ru_stime)
 """
 LOGIND = "/etc/systemd/logind.conf.d/bench.conf"
 
@@ -66,7 +65,6 @@ class Measures:
             self._logins()
             self._starts(0)
         self._spent("idle", 0, self._unit, WINDOW)
-        self._note("rss", 0, self._unit.rss())
 
     def _logins(self) -> None:
         for name, module, rounds in (("nothing", "pam_permit.so", 200), ("up", "pam_idled.so", 200)):
@@ -86,14 +84,12 @@ class Measures:
         time.sleep(YOUNG)
         with self._alone:
             self._starts(size)
-        self._note("rss", size, self._unit.rss())
         self._crowd.keep_typing(PAUSE)
         time.sleep(2 * PAUSE)  # by then everybody has typed a key
         self._idled.limits(idle=f"{LIMIT}s")
         self._machine.sh("systemctl restart idled", timeout=PATIENCE)  # so the next scan is a minute away
         time.sleep(LIMIT)
         self._spent("typing", size, self._unit, SHORT)
-        self._note("rss", size, self._unit.rss())
         if size == OTHERS_AT:
             self._others(size)
         self._crowd.keep_typing(0)
@@ -109,6 +105,8 @@ class Measures:
         for spent in unit.windows(RUNS, seconds):
             self._note(f"{name} cpu", size, spent.cpu)
             self._note(f"{name} wakeups", size, spent.wakeups)
+            if unit is self._unit:
+                self._note("rss", size, unit.rss())
 
     def _others(self, size: int) -> None:
         """The same sessions under systemd-logind; then what autolog takes to look at them all once."""
@@ -134,15 +132,13 @@ class Measures:
         self._machine.sh("systemctl stop autolog")
 
     def _list(self, size: int) -> None:
-        before = self._unit.cpu()
-        words = ("python3", "-c", TIMED, str(RUNS), "idlectl", "list")
-        lines = self._machine.run(*words, check=False, timeout=PATIENCE).stdout.splitlines()
-        for line in lines:
-            wall, cpu = map(float, line.split())
+        for _ in range(RUNS):
+            before = self._unit.cpu()
+            said = self._machine.run("python3", "-c", TIMED, "idlectl", "list", timeout=PATIENCE).stdout
+            wall, cpu = map(float, said.split())
             self._note("list wall", size, wall)
             self._note("list cpu", size, cpu)
-        self._note("list daemon", size, (self._unit.cpu() - before) / RUNS)
-        self._note("list failed", size, RUNS - len(lines))
+            self._note("list daemon", size, self._unit.cpu() - before)
 
     def _starts(self, size: int) -> None:
         forget = "systemctl stop idled; rm -r /run/idled/sessions; systemctl start idled"
@@ -177,21 +173,16 @@ class Measures:
 
     def all_at_once(self, sizes: Sequence[int]) -> None:
         """Everybody has typed the last key at the same moment, is warned, and ends."""
-        *small, most = sorted(sizes)
-        self._expire(most)
-        for size in small:
-            for _ in range(RUNS if size <= 100 else 1):
-                self._expire(size)
+        for size in sorted(sizes, reverse=True):  # the most are there already
+            for _ in range(RUNS):
+                with self._alone:
+                    self._expire(size)
 
     def _expire(self, size: int) -> None:
-        self._idled.limits(idle="1h")
-        self._crowd.open(size)
-        with self._alone:
-            self._expire_now(size)
-        self._crowd.leave()
-
-    def _expire_now(self, size: int) -> None:
         say(f"{self._machine.release}: {size} sessions end at once")
+        self._idled.limits(idle="1h")
+        if took := self._crowd.open(size):
+            self._note("opening", size, took)
         self._crowd.key()
         began, typed_at = time.time(), boottime()
         self._idled.limits(idle=f"{DUE}s", warn=f'["{WARNED}s"]')
@@ -211,6 +202,7 @@ class Measures:
         self._note("last gone", size, max(gone))
         self._note("not ended", size, size - len(late))
         self._note("not recorded", size, size - len(gone))
+        self._crowd.leave()
 
     def _ended_since(self, moment: float) -> list[float]:
         """Of each session that was ended since then, how long after it was due nothing of it was left."""
