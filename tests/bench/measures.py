@@ -11,8 +11,8 @@ from typing import Final
 
 from ..guest.installed import SEC, Installed
 from ..guest.machine import Machine
+from ..guest.pam_logins import login_times
 from ..guest.terminal import boottime
-from ..guest.test_logins import login_times
 from .lateness import say
 from .sessions import Crowd
 from .units import Unit

@@ -36,9 +36,9 @@ from .faults import (
 from .footprint import Footprint
 from .installed import ABSOLUTE_LATE, END, LATE, SEC, Installed, number
 from .metronome import Metronome
+from .pam_logins import LOGIN
 from .people import KINDS, Visit
 from .terminal import PROMPT, Terminal, Unseen, boottime
-from .test_logins import LOGIN
 from .test_time import by_user, rule, typing
 
 #: All faults but those of which another here, or in test_daemon.py, is the same and more; what does not meddle with

@@ -2,6 +2,7 @@
 """The shape of the house: what may import what, read from the source itself."""
 
 import ast
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -119,3 +120,10 @@ def test_the_command_does_without_asyncio(name: str) -> None:
 def test_the_command_knows_nothing_of_the_daemon(name: str) -> None:
     used = {module.split(".")[1] for module in reached(name) if module.startswith("idled.")}
     assert not used & ({"sources", "evidence", "actions", "members", "state", "journal"} | SHELL)
+
+
+@pytest.mark.parametrize("name", ["tests.bench.lateness", "tests.bench.load", "tests.guest.machine"])
+def test_what_runs_with_the_systems_own_python_needs_no_tool_of_the_tests(name: str) -> None:
+    """./dev bench and ./dev guest, which make no .venv."""
+    code = f"import sys; sys.modules.update(pytest=None, hypothesis=None); import {name}"
+    subprocess.run(["/usr/bin/python3", "-B", "-c", code], cwd=PACKAGE.parent, check=True)
