@@ -213,15 +213,8 @@ def _merge(known: Handle | None, new: Sighting, id: SessionId, *, groups: frozen
         last_resort=new.last_resort if session.last_resort is None else session.last_resort,
         groups=groups or session.groups,
     )
-    return Handle(
-        session=session,
-        scope="" if known.folder else known.scope or clean(new.scope),
-        folder=known.folder,
-        inode=known.inode,
-        connection=known.connection or new.connection,
-        audit=known.audit,
-        of_user=known.of_user,
-    )
+    scope = "" if known.folder else known.scope or clean(new.scope)
+    return replace(known, session=session, scope=scope, connection=known.connection or new.connection)
 
 
 def _shared(text: str) -> str:

@@ -295,8 +295,8 @@ WHY: Final = """Why what is missed is missed, as far as a profiler told (py-spy 
   what is remembered of the end, 12 % the last line on the terminals, 5 % the journal; it has one core at most. The
   other is taken by what ends with a session: sshd, PAM, the scope, with D-Bus, logind and journald 2.8 s of CPU in the
   6 s of 1,000. A nice value or a weight in its favour made no difference (two runs of each).
-- *Memory.* A session is some dozens of Python objects. Measured is a daemon that was started anew with all of them; one
-  that saw 3,000 log in at once had a kilobyte more for each.
+- *Memory.* A session is some dozens of Python objects. Measured is a daemon that was started anew with all of them,
+  while everybody types and when nobody does; one that saw 3,000 log in at once had a kilobyte more for each.
 - *A start, sessions remembered.* A millisecond each: a third is a look, a seventh the file, a tenth the journal.
 - *A start, nothing remembered.* Three times as much: logind is asked for all properties of each, its connection is
   searched for among its descriptors, and it is written down. Sessions younger than a minute are looked at every few
