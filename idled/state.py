@@ -26,7 +26,7 @@ from .shortage import is_shortage
 
 _T = TypeVar("_T")
 #: Of a handle, beside its session.
-_WHERE: Final = ("scope", "folder", "inode", "connection", "audit", "of_user")
+_WHERE: Final = ("scope", "folder", "inode", "connection", "audit")
 #: Texts that thousands of sessions have in common. What is equal is one object, as far as that is worth it.
 _SHARED: Final = {"boot", "user", "service", "remote"}
 
@@ -79,7 +79,7 @@ class State:
 
 
 def _to_json(memory: Memory, handle: Handle) -> str:
-    where = {name: getattr(handle, name) for name in _WHERE}
+    where = {name: getattr(handle, name) for name in (*_WHERE, "of_user")}
     return json.dumps(_plain(memory) | where, default=_plain)
 
 
@@ -106,7 +106,8 @@ def _from_json(data: dict[str, Any]) -> tuple[Memory, Handle]:
         ending=_made(Ending, ending | {"reason": Reason(ending["reason"])}) if ending else None,
     )
     where = {name: data[name] for name in _WHERE}
-    return memory, _made(Handle, where | {"session": session, "of_user": tuple(where["of_user"])})
+    of_user = _inodes(data.get("of_user", []))  # a daemon before this one may not have known of it
+    return memory, _made(Handle, where | {"session": session, "of_user": of_user})
 
 
 def _made(kind: Callable[..., _T], data: dict[str, Any]) -> _T:
@@ -138,6 +139,12 @@ def _numbers() -> Callable[[str], int]:
     """Reads the numbers of one file; several of a session's moments are the same."""
     known: dict[str, int] = {}
     return lambda digits: known.setdefault(digits, int(digits))
+
+
+def _inodes(data: Any) -> tuple[int, ...]:
+    if type(data) is not list or not all(type(item) is int for item in data):
+        raise TypeError(f"{data!r} is no list of numbers")
+    return tuple(data)
 
 
 def _texts(data: Any) -> frozenset[str]:

@@ -43,6 +43,8 @@ MEMORIES = whole(
 )
 MEMORY = Memory.of_new(Session(id=SessionId(BOOT, 7, 70), user="u", uid=5, opened_at=3))
 HANDLE = Handle(session=MEMORY.session)
+#: What is always there.
+KEYS = ("session", "trace", "idle", "absolute", "ending", "scope", "folder", "inode", "connection", "audit")
 
 
 @pytest.fixture
@@ -108,14 +110,22 @@ def test_every_truncation_and_every_missing_key_is_dropped(state: State, folder:
     whole = path.read_bytes()
     data = json.loads(whole)
     broken = [whole[:length] for length in range(0, len(whole), 7)]
-    broken += [json.dumps({name: data[name] for name in data if name != left}).encode() for left in data]
+    broken += [json.dumps({name: data[name] for name in data if name != left}).encode() for left in KEYS]
     broken += [json.dumps(data | {name: 7.5}).encode() for name in ("session", "trace", "idle", "absolute", "folder")]
     broken += [json.dumps(data | {"ending": {"reason": "boredom", "due_at": 1, "started_at": 2}}).encode()]
+    broken += [json.dumps(data | {"of_user": of_user}).encode() for of_user in (7, "7", ["7"], [[7]], [7.5], [True])]
     for content in broken:
         path.write_bytes(content)
         (said,) = state.recall(BOOT)
         assert isinstance(said, str), content
         assert not path.exists()
+
+
+def test_what_was_written_before_an_upgrade_is_known_after_it(state: State, folder: Path) -> None:
+    state.remember(MEMORY, replace(HANDLE, of_user=(5, 7)))
+    path = folder / "7-70.json"
+    path.write_text(json.dumps({name: value for name, value in json.loads(path.read_bytes()).items() if name in KEYS}))
+    assert list(state.recall(BOOT)) == [(MEMORY, HANDLE)]
 
 
 def test_another_boot_is_dropped_and_said(state: State, folder: Path) -> None:
