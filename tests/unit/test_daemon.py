@@ -37,12 +37,12 @@ sys.exit(daemon.main(["--observe", "--config", sys.argv[2]]))
 """
 #: A daemon that has asked an NSS that hangs.
 ASKS: Final = """
-import sys, time
+import os, sys, time
 from idled import daemon
 from idled.sources import nss
 
 def hangs(user):
-    print("asked", flush=True)
+    os.write(1, b"asked\\n")  # not print(): an interpreter that ends meanwhile wants its lock
     time.sleep(60)
     return ()
 
