@@ -164,8 +164,8 @@ def whole(handle: Handle, extent: Extent) -> Cgroup | OfUser | None:
         return None
     found: Cgroup | OfUser | None = handle.cgroup
     if extent is Extent.USER:
-        slice, *scopes = with_user(handle).of_user or (0,)
-        found = OfUser(Cgroup(Path(handle.folder).parent, slice), frozenset(scopes)) if slice else None
+        known = with_user(handle).of_user
+        found = OfUser(Cgroup(Path(handle.folder).parent, known[0]), frozenset(known[1:])) if known else None
     return found if found is not None and found.stands() else None
 
 

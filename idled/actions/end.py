@@ -60,7 +60,7 @@ class End:
         for process in self._known if killed else left:  # who may be outside of the cgroup, or all
             self._send(process, signal.SIGKILL)
         self._since = self._signalled = clock.now()
-        self._free()
+        self._free()  # nobody yet: who holds any of it is known from now on
         return tuple(f"{process.comm}[{process.pid}]" for process in left)
 
     def stands(self) -> bool:

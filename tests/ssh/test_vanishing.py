@@ -35,7 +35,7 @@ from tests.unit.front_office import FrontOffice
 from .server import Login, Server, sightings
 from .vanishing import FAULTS, REFUSALS, SHORTAGE, each
 
-IDLE = 1 * MIN
+IDLE = MIN
 BOUNDS = ("active", "signs", "hidden", "bytes", "traffic", "inner")
 WAYS = {"terminal": ("ssh", "-tt", "echo rea''dy; exec cat"), "sftp": ("sftp", "-C", "")}
 
