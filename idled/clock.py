@@ -89,15 +89,19 @@ class Alarm(_Timer):
 
     def __init__(self) -> None:
         super().__init__(time.CLOCK_BOOTTIME)
+        self._at: Usec = 0
 
     def set(self, at: Usec | None) -> None:
         """Go off at that moment, at once when it has passed; None: never."""
         at = 0 if at is None else max(at, 1)
-        self._set(_TFD_TIMER_ABSTIME, at // SEC, at % SEC * 1000)
+        if at != self._at:
+            self._set(_TFD_TIMER_ABSTIME, at // SEC, at % SEC * 1000)
+            self._at = at
 
     def clear(self) -> None:
         """Take note that it went off."""
         self._read()
+        self._at = 0
 
 
 class StepWatch(_Timer):

@@ -47,6 +47,18 @@ def test_a_moment_that_has_passed_is_now(alarm: clock.Alarm, at: int) -> None:
     assert ready(alarm, 5)
 
 
+def test_the_same_moment_again_goes_off_again(alarm: clock.Alarm) -> None:
+    """What is due is done some at a time; the rest is due at the same moment still."""
+    at = clock.now()
+    for _ in range(3):
+        alarm.set(at)
+        assert ready(alarm, 5)
+        alarm.set(at)
+        assert ready(alarm, 5), "nobody has taken note of it"
+        alarm.clear()
+        assert not ready(alarm, 0)
+
+
 @pytest.mark.parametrize("at", [None, 10_000 * DAY])
 def test_never_and_far_away_are_not_now(alarm: clock.Alarm, at: int | None) -> None:
     alarm.set(0)
