@@ -42,7 +42,7 @@ class State:
         """Write one session down."""
         path = self._path(memory.session.id)
         new = path.with_suffix(".new")
-        new.write_text(_to_json(memory, handle))
+        new.write_bytes(_to_json(memory, handle).encode())
         new.replace(path)
 
     def forget(self, session: SessionId) -> None:
@@ -85,12 +85,18 @@ def _to_json(memory: Memory, handle: Handle) -> str:
 
 def _plain(value: Any) -> Any:
     """What JSON has in place of one of ours."""
-    if is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if names := _fields(value.__class__):
+        return {name: getattr(value, name) for name in names}
     if isinstance(value, frozenset):
         return sorted(value)
     assert isinstance(value, Enum)
     return value.value
+
+
+@cache
+def _fields(kind: Any) -> tuple[str, ...]:
+    """Names of a dataclass's; none of anything else."""
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
 
 
 def _from_json(data: dict[str, Any]) -> tuple[Memory, Handle]:

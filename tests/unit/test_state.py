@@ -156,16 +156,16 @@ def test_nothing_is_forgotten_for_want_of_descriptors(state: State, folder: Path
     assert list(state.recall(BOOT)) == [(MEMORY, HANDLE)]
 
 
-@pytest.mark.parametrize("at", ["write_text", "replace"])
+@pytest.mark.parametrize("at", ["write_bytes", "replace"])
 def test_a_kill_while_writing_leaves_the_old_one(state: State, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
     state.remember(MEMORY, HANDLE)
     child = os.fork()
     if child == 0:
-        real = Path.write_text
+        real = Path.write_bytes
 
-        def killed(path: Path, text: str = "", *_: object) -> int:
-            if at == "write_text":
-                real(path, text[: len(text) // 2])
+        def killed(path: Path, data: bytes = b"", *_: object) -> int:
+            if at == "write_bytes":
+                real(path, data[: len(data) // 2])
             os.kill(os.getpid(), signal.SIGKILL)
             return 0
 
