@@ -21,7 +21,8 @@ from .evidence import foreground
 from .evidence import terminals as evidence
 from .evidence.connections import Connections
 from .journal import Journal
-from .members import Handle, leader, members, outer_terminals, terminals, terminals_among
+from .members import Handle, leader_among, members, outer_terminals, terminals, terminals_among
+from .procfs import Process
 from .shortage import is_shortage
 from .sources import mosh
 from .sources.logind import Logind
@@ -47,6 +48,7 @@ class Hands:
         self._connections = Connections()
         self._state_failed = False  # and that was said
         self._ends: dict[SessionId, end.End] = {}
+        self._seen: dict[SessionId, dict[int, str]] = {}  # terminals of those that were looked at for what is done now
         self.registry = Registry(self._opened, self._closed)
         self.logind = Logind(self.registry.see, self._trouble, self.registry.missed.set)
 
@@ -77,6 +79,7 @@ class Hands:
                 answer = _PERFORM[type(action)](self, action)
                 if answer is not None:
                     queue.append(answer)
+        self._seen.clear()
         self._alarm.set(self.engine.deadline)
 
     @property
@@ -120,20 +123,24 @@ class Hands:
 
     def _look_at(self, handle: Handle) -> Look:
         limits = self.engine.limits(handle.session.id)
-        processes, outer = members(handle), outer_terminals(handle)
+        processes = members(handle)
+        outer = outer_terminals(handle, processes)
+        named = self._seen[handle.session.id] = terminals_among(handle, processes, outer or ())
         return Look(
-            terminals=evidence.look(terminals_among(handle, processes, outer or ()), handle.session.uid, outer),
-            connection=None if mosh.serves(processes) else self._connection(handle),
+            terminals=evidence.look(named, handle.session.uid, outer),
+            connection=None if mosh.serves(processes) else self._connection(handle, processes),
             holder=foreground.holder(handle, limits.hold_while) if limits and limits.hold_while else "",
             at=clock.now(),
             offset=clock.offset(),
         )
 
-    def _connection(self, handle: Handle) -> ConnectionLook | None:
+    def _connection(self, handle: Handle, processes: list[Process]) -> ConnectionLook | None:
         watch = self.engine.watch(handle.session.id)
         before = watch.memory.trace.connection if watch else None
         counted = before.counted if before else None
-        return self._connections.look(handle.connection, leader(handle.session), handle.session.uid, counted)
+        return self._connections.look(
+            handle.connection, leader_among(handle.session, processes), handle.session.uid, counted
+        )
 
     def _warn(self, action: events.Warn) -> None:
         ends_in = action.ends_at - clock.now()
@@ -147,7 +154,8 @@ class Hands:
     def _tell(self, id: SessionId, text: str) -> None:
         handle = self.registry.get(id)
         if handle is not None:
-            missed = warn.write_line(terminals(handle), handle.session.uid, text)
+            shown = self._seen.get(id) or terminals(handle)
+            missed = warn.write_line(shown, handle.session.uid, text)
             if missed:
                 self._trouble(f"session {handle.session.name}: no line could be written on {', '.join(missed)}")
 

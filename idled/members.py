@@ -36,7 +36,7 @@ class Handle:
 
     session: Session
     scope: str = ""  # the unit that logind made for it, until the leader was seen in it
-    folder: str = ""  # path of that unit's cgroup, once the leader was seen in it; a text takes a quarter of a Path
+    folder: str = ""  # path of that unit's cgroup, once the leader was seen in it
     inode: int = 0  # of that cgroup
     connection: str = ""  # SSH_CONNECTION: client address and port, server address and port
     audit: int = 0  # its own audit session, as it was seen first; 0: none was seen
@@ -45,7 +45,7 @@ class Handle:
     @property
     def cgroup(self) -> Cgroup | None:
         """Its cgroup, once the leader was seen in it; it may be gone by now."""
-        return Cgroup(Path(self.folder), self.inode) if self.folder else None
+        return Cgroup(self.folder, self.inode) if self.folder else None
 
 
 def located(handle: Handle) -> Handle:
@@ -90,6 +90,11 @@ def leader(session: Session) -> Process | None:
     """The leader, while it lives."""
     found = procfs.process(session.id.pid)
     return found if found and found.start == session.id.start and found.alive else None
+
+
+def leader_among(session: Session, processes: Iterable[Process]) -> Process | None:
+    """The leader, where it is one of those."""
+    return next((one for one in processes if (one.pid, one.start) == (session.id.pid, session.id.start)), None)
 
 
 def members(handle: Handle) -> list[Process]:
@@ -150,7 +155,7 @@ class OfUser(NamedTuple):
     def _parts(self) -> list[Cgroup]:
         """From one list: a scope that came between two would be taken for something else of the user's."""
         found = [Cgroup.at(path) for path in procfs.cgroups(self.slice.path, "*")]
-        own = [part for part in found if part.inode in self.scopes or not part.path.match(_SCOPES)]
+        own = [part for part in found if part.inode in self.scopes or not Path(part.path).match(_SCOPES)]
         return own if self.slice.stands() else []
 
 
@@ -165,7 +170,7 @@ def whole(handle: Handle, extent: Extent) -> Cgroup | OfUser | None:
     found: Cgroup | OfUser | None = handle.cgroup
     if extent is Extent.USER:
         known = with_user(handle).of_user
-        found = OfUser(Cgroup(Path(handle.folder).parent, known[0]), frozenset(known[1:])) if known else None
+        found = OfUser(Cgroup(str(Path(handle.folder).parent), known[0]), frozenset(known[1:])) if known else None
     return found if found is not None and found.stands() else None
 
 
@@ -242,14 +247,16 @@ def terminal_name(device: int) -> str | None:
     return None
 
 
-def outer_terminals(handle: Handle) -> set[int] | None:
-    """Device numbers of the terminals that sshd made for the session; None where it is not sshd's."""
-    return procfs.ptys_held(handle.session.id.pid) if handle.connection and leader(handle.session) else None
+def outer_terminals(handle: Handle, processes: Iterable[Process]) -> set[int] | None:
+    """Device numbers of the terminals that sshd made for the session of those; None where it is not sshd's."""
+    first = leader_among(handle.session, processes) if handle.connection else None
+    return None if first is None else procfs.ptys_held(first.pid)
 
 
 def terminals(handle: Handle) -> dict[int, str]:
     """Name by device number of all terminals of the session."""
-    return terminals_among(handle, members(handle), outer_terminals(handle) or ())
+    processes = members(handle)
+    return terminals_among(handle, processes, outer_terminals(handle, processes) or ())
 
 
 def terminals_among(handle: Handle, processes: Iterable[Process], outer: Iterable[int]) -> dict[int, str]:

@@ -15,7 +15,6 @@ import socket
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple, Self
@@ -38,8 +37,7 @@ _GONE: Final = (FileNotFoundError, ProcessLookupError)
 _NO_PROCESS: Final = (errno.ESRCH, errno.EINVAL, errno.ENOENT)
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(NamedTuple):
     """A process as /proc/PID/stat gives it, see proc_pid_stat(5)."""
 
     pid: int
@@ -373,23 +371,23 @@ def cgroup_path(name: str) -> Path | None:
     return root.joinpath(*parts[1:])
 
 
-def inode(folder: Path) -> int:
+def inode(folder: str | Path) -> int:
     """What tells a cgroup from all others, later ones too; 0 where there is none."""
     with tolerant:
-        return folder.stat().st_ino
+        return os.stat(folder).st_ino
     return 0
 
 
 class Cgroup(NamedTuple):
     """One cgroup: its path, which another may have later, and its inode, which no other ever has."""
 
-    path: Path
+    path: str
     inode: int
 
     @classmethod
-    def at(cls, path: Path) -> Self:
+    def at(cls, path: str | Path) -> Self:
         """The one that has that path just now."""
-        return cls(path, inode(path))
+        return cls(str(path), inode(path))
 
     def stands(self) -> bool:
         """Whether it is there still."""
@@ -423,7 +421,7 @@ class Cgroup(NamedTuple):
 
 
 @contextmanager
-def _opened(path: str | Path, flags: int, folder: int | None = None) -> Iterator[int]:
+def _opened(path: str, flags: int, folder: int | None = None) -> Iterator[int]:
     fd = os.open(path, flags | os.O_CLOEXEC, dir_fd=folder)
     try:
         yield fd
@@ -431,7 +429,7 @@ def _opened(path: str | Path, flags: int, folder: int | None = None) -> Iterator
         os.close(fd)
 
 
-def cgroup_members(folder: Path, *, but: str = "") -> Iterator[Process]:
+def cgroup_members(folder: str | Path, *, but: str = "") -> Iterator[Process]:
     """Every process in a cgroup and those below it, however deep, except in a cgroup at the top that is named `but`.
 
     What cannot be read was removed meanwhile (ENODEV), or is threaded (EOPNOTSUPP) and has its processes listed in a
@@ -448,7 +446,7 @@ def cgroup_members(folder: Path, *, but: str = "") -> Iterator[Process]:
             folders += [path for path in below if path != left_out]
 
 
-def cgroups(folder: Path, pattern: str) -> Iterator[Path]:
+def cgroups(folder: str, pattern: str) -> Iterator[str]:
     """The cgroups below one whose names, one for each level, match those of a pattern."""
     first, _, rest = pattern.partition("/")
     names: list[str] = []
@@ -456,6 +454,6 @@ def cgroups(folder: Path, pattern: str) -> Iterator[Path]:
         names = fnmatch.filter((entry.name for entry in entries if entry.is_dir(follow_symlinks=False)), first)
     for name in names:
         if rest:
-            yield from cgroups(folder / name, rest)
+            yield from cgroups(f"{folder}/{name}", rest)
         else:
-            yield folder / name
+            yield f"{folder}/{name}"

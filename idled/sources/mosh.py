@@ -32,7 +32,7 @@ def heir(handle: Handle) -> Handle | None:
         return None
     id = SessionId(handle.session.id.boot, server.pid, server.start)
     session = replace(handle.session, id=id, service=SERVICE, tty="")
-    return Handle(session=session, folder=str(cgroup.path), inode=cgroup.inode)
+    return Handle(session=session, folder=cgroup.path, inode=cgroup.inode)
 
 
 def server_of(uid: int, scope: str) -> procfs.Process | None:

@@ -48,8 +48,8 @@ def processes(*, logind: bool = False, known: Mapping[str, int] = _NONE) -> Iter
         yield from procfs.processes()
         return
     yield from procfs.cgroup_members(root, but=_USERS)
-    for scope in procfs.cgroups(root / _USERS, "user-*.slice/session-*.scope"):
-        if procfs.inode(scope) != known.get(str(scope)):
+    for scope in procfs.cgroups(f"{root}/{_USERS}", "user-*.slice/session-*.scope"):
+        if procfs.inode(scope) != known.get(scope):
             yield from procfs.cgroup_members(scope)
 
 

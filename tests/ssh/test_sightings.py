@@ -149,7 +149,7 @@ def test_a_program_that_calls_itself_sshd_is_no_session(monkeypatch: pytest.Monk
         until(lambda: procfs.title(fake.pid) == "sshd: root@pts/0")
         process = procfs.process(fake.pid)
         assert process is not None
-        monkeypatch.setattr(procfs, "processes", lambda: iter([replace(process, comm="sshd")]))
+        monkeypatch.setattr(procfs, "processes", lambda: iter([process._replace(comm="sshd")]))
         assert sightings() == []
 
 

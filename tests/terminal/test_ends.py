@@ -279,7 +279,7 @@ def test_a_session_that_is_opened_while_the_user_is_hung_up_stays(
     """Just after the first list of what there is."""
     anew, cgroups, opened = cgroup.path.parent / "session-2.scope", procfs.cgroups, list[Child]()
 
-    def then_opened(folder: Path, pattern: str) -> Iterator[Path]:
+    def then_opened(folder: str, pattern: str) -> Iterator[str]:
         yield from list(cgroups(folder, pattern))
         if not opened:
             anew.mkdir()
