@@ -185,7 +185,7 @@ def say(line: str) -> None:
 def main() -> int:
     """Measure, and print it as markdown."""
     parser = argparse.ArgumentParser(prog="./dev bench", description=main.__doc__)
-    parser.add_argument("--people", type=int, default=2, metavar="N", help="of each kind, for each tool (2)")
+    parser.add_argument("--people", type=int, default=5, metavar="N", help="of each kind, for each tool (5)")
     parser.add_argument("--release", choices=RELEASES, action="append", help="one only; both if not given")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32), help="repeats a run")
     arguments = parser.parse_args()

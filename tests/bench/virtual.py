@@ -16,13 +16,14 @@ from idled.core.events import EndAsked
 from idled.core.model import SessionId
 from idled.core.span import MIN, SEC
 
-from ..unit.core.driver import Driver, Shown, policy
+from ..unit.core.driver import T0, Driver, Shown, policy
 
 LIMIT = 15 * MIN
 QUIET = 3 * MIN  # before anybody types: how long silence can last is known then
 WARM = 20 * 60  # by then all are past their first looks, and due at moments of their own
 HOUR = 3600
 PARTS = 5  # of it, each a sample
+ENDS = 5  # of all at once, each a sample
 STEP = 5  # seconds of virtual time at once
 
 
@@ -43,22 +44,25 @@ def core(size: int, seed: int) -> dict[str, list[float]]:
     """Seconds of CPU: for an hour of typing, for one end, and for all ends when everybody has gone."""
     driver = Typing(policy(idle_timeout=LIMIT))
     driver.chance = random.Random(seed)
-    for number in range(size):
-        driver.until(number / size * LIMIT / SEC)
-        driver.open(f"user{number % 32}")
-    _live(driver, WARM)
-    parts = range(WARM + HOUR // PARTS, WARM + HOUR + 1, HOUR // PARTS)
-    hour = [PARTS * _took(_live, driver, at) for at in parts]
+    _fill(driver, size)
+    hour = [PARTS * _took(_live, driver, HOUR / PARTS) for _ in range(PARTS)]
     some = list(driver.shown)[:: max(1, size // 50)][:50]
     one = [_end_one(driver, id) for id in some]
-    driver.typing = False  # nobody is warned, which is looked after in the guests
-    for shown in driver.shown.values():
-        shown.active_at, shown.sent = driver.now, shown.sent + 1
-    driver.reload(policy(idle_timeout=LIMIT, warn_before=()))
-    left = len(driver.engine.sessions())
-    all_of_them = _took(_live, driver, WARM + HOUR + 2 * LIMIT // SEC)
-    assert left == size and not driver.engine.sessions()
-    return {"hour": hour, "one": one, "all": [all_of_them]}
+    driver.reload(policy(idle_timeout=LIMIT, warn_before=()))  # nobody is warned, which is looked after in the guests
+    all_of_them = [_end_all(driver, size)]
+    while len(all_of_them) < ENDS:
+        _fill(driver, size)
+        all_of_them.append(_end_all(driver, size))
+    return {"hour": hour, "one": one, "all": all_of_them}
+
+
+def _fill(driver: Typing, size: int) -> None:
+    """So many come, and type."""
+    driver.typing = True
+    for number in range(size):
+        _live(driver, LIMIT / SEC / size)
+        driver.open(f"user{number % 32}")
+    _live(driver, WARM - LIMIT / SEC)
 
 
 def _end_one(driver: Driver, id: SessionId) -> float:
@@ -68,8 +72,21 @@ def _end_one(driver: Driver, id: SessionId) -> float:
     return took
 
 
-def _live(driver: Driver, until: float) -> None:
-    at = (driver.now - 50_000 * SEC) / SEC
+def _end_all(driver: Typing, size: int) -> float:
+    """Everybody goes at the same moment."""
+    assert len(driver.engine.sessions()) == size
+    driver.typing = False
+    for shown in driver.shown.values():
+        shown.active_at, shown.sent = driver.now, shown.sent + 1
+    took = _took(_live, driver, 2 * LIMIT / SEC)
+    assert not driver.engine.sessions()
+    driver.shown.clear()
+    return took
+
+
+def _live(driver: Driver, seconds: float) -> None:
+    at = (driver.now - T0) / SEC
+    until = at + seconds
     while at < until:
         at = min(at + STEP, until)
         driver.until(at)
