@@ -193,25 +193,26 @@ class Measures:
         deadline = time.monotonic() + PATIENCE
         while self._gone() < size and time.monotonic() < deadline:
             time.sleep(1)
-        while len(gone := self._ended_since(began)) < size and time.monotonic() < deadline:
+        while len(gone := dict(told := self._ended_since(began))) < size and time.monotonic() < deadline:
             time.sleep(1)
         late = [(closed - typed) / SEC - DUE for typed, closed in self._crowd.seen() if closed is not None]
         self._note("late", size, *late)
-        self._note("gone", size, *gone)
+        self._note("gone", size, *gone.values())
         self._note("last late", size, max(late))
-        self._note("last gone", size, max(gone))
+        self._note("last gone", size, max(gone.values()))
         self._note("not ended", size, size - len(late))
         self._note("not recorded", size, size - len(gone))
+        self._note("recorded again", size, len(told) - len(gone))
         self._crowd.leave()
 
-    def _ended_since(self, moment: float) -> list[float]:
-        """Of each session that was ended since then, how long after it was due nothing of it was left."""
-        fields = ("IDLED_EVENT", "IDLED_LATE_USEC", "IDLED_TOOK_USEC")
+    def _ended_since(self, moment: float) -> list[tuple[str, float]]:
+        """Each record since then of a session that was idle: how long after it was due nothing of it was left."""
+        fields = ("IDLED_EVENT", "IDLED_REASON", "IDLED_SESSION", "IDLED_LATE_USEC", "IDLED_TOOK_USEC")
         words = ("--quiet", "--output=json", f"--output-fields={','.join(fields)}", f"--since=@{moment:.6f}")
         said = self._machine.run("journalctl", *words, timeout=PATIENCE).stdout
         entries = [json.loads(line) for line in said.splitlines()]
-        ended = [entry for entry in entries if entry.get("IDLED_EVENT") == "ended"]
-        return [sum(int(entry[field]) for field in fields[1:]) / SEC for entry in ended]
+        ended = [one for one in entries if (one.get("IDLED_EVENT"), one.get("IDLED_REASON")) == ("ended", "idle")]
+        return [(one["IDLED_SESSION"], sum(int(one[field]) for field in fields[3:]) / SEC) for one in ended]
 
     @staticmethod
     def _until(moment: int) -> None:

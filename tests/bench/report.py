@@ -176,13 +176,13 @@ def _growth(found: Found, core: Samples) -> Iterator[str]:
 
 def _checks(samples: Samples) -> str:
     late = [time for times in samples["late"].values() for time in times]
-    not_ended, not_recorded, typing = (
+    not_ended, not_recorded, again, typing = (
         sum(int(number) for times in samples[name].values() for number in times)
-        for name in ("not ended", "not recorded", "ended while typing")
+        for name in ("not ended", "not recorded", "recorded again", "ended while typing")
     )
     return (
         f"Of {len(late) + not_ended:,} sessions that were due, {sum(time < 0 for time in late)} were ended early and "
-        f"{not_ended} not at all; of {not_recorded} no record tells that idled ended it. "
+        f"{not_ended} not at all; of {not_recorded} no record tells that idled ended it, of {again} more than one. "
         f"Of those in which somebody typed, {typing} were ended."
     )
 
