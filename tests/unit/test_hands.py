@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What cannot be done is not taken for done. What the hands do otherwise is seen in guests, and in the desk's tests."""
+"""What cannot be done is not taken for done, and who came late is told too.
+
+What the hands do otherwise is seen in guests, and in the desk's tests.
+"""
 
 from __future__ import annotations
 
