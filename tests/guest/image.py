@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -149,9 +150,11 @@ def _make(release: str, recipe: Recipe, path: Path) -> None:
     growing = path.with_name(f"{path.name}.part")
     shutil.rmtree(growing, ignore_errors=True)
     log = path.with_name(f"{path.name}.log")
-    with log.open("w") as output:
+    # What mmdebstrap keeps in /tmp all the while has the name of all that tests keep there.
+    with log.open("w") as output, tempfile.TemporaryDirectory(prefix="idled-image-") as scratch:
         made = subprocess.run(
             ["mmdebstrap", "--variant=minbase", f"--include={','.join(recipe.packages)}", release, growing],
+            env=os.environ | {"TMPDIR": scratch},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
