@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import suppress
-from itertools import cycle
+from itertools import cycle, groupby
 
 import pytest
 
@@ -17,6 +17,8 @@ from .installed import Installed
 from .machine import BootError, Machine, why_not
 
 LONGEST = ("test_soak.py", "test_campaign.py")
+#: Of what has many tests these wait the longest, and use least of the CPU meanwhile.
+WAITING = "test_connections.py"
 
 
 @pytest.fixture(scope="session")
@@ -45,17 +47,24 @@ def machine(guests: None, release: str) -> Iterator[Machine]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with soaks and campaigns, which take longest, each on a worker of its own.
+    """Begin with soaks and campaigns, which take longest, and with what waits, each on a worker of its own.
 
     Workers start with even shares of all tests, and others can take from a share all but the test that runs and the
-    next one; so the last test of all, a quick one, comes next.
+    next one; so the last test of all, a quick one, comes next. What waits is in the way of nothing that needs the CPU
+    now, and at the end it would be all that is left.
     """
     longest = [item for item in items if item.path.name in LONGEST]
-    rest = [item for item in items if item.path.name not in LONGEST]
-    for one, start in zip(longest, cycle(_shares(config, len(items))), strict=False):
-        quick = [rest.pop()] if rest else []
-        rest[start:start] = [one, *quick]
+    waiting = [item for item in items if item.path.name == WAITING]
+    rest = [item for item in items if item not in longest and item not in waiting]
+    firsts = [[one, *([rest.pop()] if rest else [])] for one in longest]
+    firsts += [list(those) for _, those in groupby(waiting, _release)]
+    for first, start in zip(firsts, cycle(_shares(config, len(items))), strict=False):
+        rest[start:start] = first
     items[:] = rest
+
+
+def _release(item: pytest.Item) -> object:
+    return item.callspec.params.get("release") if hasattr(item, "callspec") else None
 
 
 def _shares(config: pytest.Config, size: int) -> list[int]:
