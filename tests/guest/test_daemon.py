@@ -15,7 +15,8 @@ from .test_ends import type_until
 
 @pytest.mark.parametrize("how", ["systemctl restart idled", "systemctl kill --signal=KILL idled"])
 def test_a_restart_changes_no_clock(idled: Installed, how: str) -> None:
-    idled.limits(idle="9s", absolute="18s", warn='["3s"]')
+    # Where other tests need all of the CPU, a restart has taken 4.5 s; until the warning there are 7.
+    idled.limits(idle="14s", absolute="23s", warn='["3s"]')
     with idled.login("alice") as walks_away, idled.login("bob") as types:
         opened = number(idled.event("session-opened", IDLED_USER="bob"), "AGE_USEC")
         before = boottime()
@@ -23,14 +24,14 @@ def test_a_restart_changes_no_clock(idled: Installed, how: str) -> None:
         type_until(types, before + 4 * SEC)
         idled.machine.sh(how)
         idled.event("started", 10)
-        type_until(types, before + 25 * SEC)
+        type_until(types, before + 30 * SEC)
         closed = walks_away.wait_closed(5)
         types.wait_closed(5)
-    assert 9 * SEC <= closed - typed <= 9 * SEC + LATE
+    assert 14 * SEC <= closed - typed <= 14 * SEC + LATE
     ended = idled.event("ended", IDLED_USER="bob")
     assert ended["IDLED_REASON"] == "absolute"
     assert number(ended, "LATE_USEC") < SEC
-    assert number(ended, "AGE_USEC") >= 18 * SEC
+    assert number(ended, "AGE_USEC") >= 23 * SEC
     assert opened < LATE
     assert len(idled.events("session-opened")) == 2
     assert len(idled.events("warned", IDLED_USER="alice")) == 1
