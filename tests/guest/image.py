@@ -62,8 +62,9 @@ USERS = {"alice": 1001, "bob": 1002, "carol": 1003}
 # Root has a key that opens every account, and its client asks nothing. The maker's own host name and resolver
 # are none of the guest's business, and its machine id is given at boot: without one systemd takes the boot for
 # the first and enables every unit it finds. A tool beside which idled is measured runs only when it is. Tests log the
-# same people in and out, and restart what idled lives with, faster than people do: systemd, which starts no unit more
-# than five times in ten seconds, would give no scope then, or no logind.
+# same people in and out, restart what idled lives with, and install and purge packages, faster than people do: systemd,
+# which starts no unit more than five times in ten seconds, would give no scope then, or no logind, and fail to set
+# what packages have in /usr/lib/sysctl.d.
 PEOPLE = """
 set -eu
 root=$1
@@ -90,7 +91,7 @@ done
 """
 TOOLS = """chroot "$root" systemctl --quiet disable autolog.service cron.service nftables.service 2>&1
 """
-OFTEN = """for unit in user@ user-runtime-dir@ systemd-logind systemd-journald dbus; do
+OFTEN = """for unit in user@ user-runtime-dir@ systemd-logind systemd-journald systemd-sysctl dbus; do
     mkdir -p "$root/etc/systemd/system/$unit.service.d"
     printf '[Unit]\\nStartLimitIntervalSec=0\\n' >"$root/etc/systemd/system/$unit.service.d/often.conf"
 done

@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 from .builder import packages
-from .image import HOST, PEOPLE, USERS, Recipe
+from .image import HOST, OFTEN, PEOPLE, USERS, Recipe
 from .installed import Installed
 from .machine import Machine
 
@@ -124,7 +124,7 @@ class Host(Installed):
 def minimal(release: str, more: str = "") -> Machine:
     """Boot a minimal guest with the packages in /srv, none of them installed unless the script that is more does."""
     built = packages(release)
-    recipe = Recipe(MINIMAL, USERS, PEOPLE + ARCHIVE.format(wanted=" ".join(_depends(built))) + HOST)
+    recipe = Recipe(MINIMAL, USERS, PEOPLE + ARCHIVE.format(wanted=" ".join(_depends(built))) + OFTEN + HOST)
     prepare = ("sh", "-c", VERSIONS + more, "versions", str(built))
     return Machine(release, recipe=recipe, prepare=prepare, timeout=180)
 
