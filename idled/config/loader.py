@@ -71,7 +71,10 @@ class _Reader:
         self.file = source.path
         try:
             data = tomllib.loads(source.text)
-        except (ValueError, RecursionError) as error:  # TOMLDecodeError is one; a number of 5000 digits another
+        except RecursionError:  # what Python says of it differs with the place at which it noticed
+            self._wrong("", "is not TOML: nested too deeply")
+            return
+        except ValueError as error:  # TOMLDecodeError is one; a number of 5000 digits another
             self._wrong("", f"is not TOML: {error}")
             return
         self._no_others(data, _TOP, "")
