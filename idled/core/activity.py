@@ -273,7 +273,7 @@ def _input_until(trace: Trace, look: Look, fed_until: Usec) -> Usec:
         return trace.signs_until
     if look.connection.delivered is None:
         own = min(trace.signs_until, look.connection.received_at + TICK)
-        return max(own, min(trace.inner_until, fed_until)) if look.outer else own
+        return max(own, min(trace.inner_until, fed_until))
     if not look.outer:
         return max(trace.bytes_until, min(trace.inner_until, fed_until))
     own = min(max(trace.signs_until, trace.hidden_until), trace.bytes_until)

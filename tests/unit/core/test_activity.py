@@ -518,6 +518,15 @@ def test_such_a_terminal_that_is_fed_from_elsewhere(kinds: frozenset[Activity]) 
     assert trace.active_until == usec(1201)
 
 
+@pytest.mark.parametrize("ptys", [1, 2], ids=["alone", "beside one of sshd's"])
+def test_such_a_terminal_that_is_fed_from_elsewhere_beside_a_connection_that_is_not_counted(ptys: int) -> None:
+    seen = Seen(ptys=ptys, exact=False)
+    seen.change(inner=True)
+    seen.read(1200)
+    trace = follow(seen.trace, seen.shows(1250), elsewhere_until=usec(1201))
+    assert trace.active_until == usec(1201)
+
+
 def test_what_was_traffic_stays_activity_when_a_terminal_appears() -> None:
     seen = Seen(ptys=0)
     seen.net(1100, out=500)
