@@ -17,7 +17,7 @@ from .installed import Installed
 from .machine import BootError, Machine, why_not
 
 LONGEST = ("test_soak.py", "test_campaign.py")
-#: Of what has many tests these wait the longest, and use least of the CPU meanwhile.
+#: Of the files with many tests the one that takes longest; it waits for most of that.
 WAITING = "test_connections.py"
 
 
