@@ -214,7 +214,7 @@ def _of_connection(handle: Handle) -> list[Process]:
     own = of_leader(handle)
     terminals = {device for device in (device_of(handle.session.tty),) if device}
     for process in own:
-        terminals |= procfs.ptys_held(process.pid)
+        terminals |= procfs.ptys_held(process.pid) or set()
     pids = {handle.session.id.pid, *(process.pid for process in own)}
     others = (one for one in members(handle) if one.pid in pids or one.tty in terminals)
     return living((*own, *others))
@@ -248,7 +248,7 @@ def terminal_name(device: int) -> str | None:
 
 
 def outer_terminals(handle: Handle, processes: Iterable[Process]) -> set[int] | None:
-    """Device numbers of the terminals that sshd made for the session of those; None where it is not sshd's."""
+    """Device numbers of the terminals that sshd made for the session of those; None where that cannot be told."""
     first = leader_among(handle.session, processes) if handle.connection else None
     return None if first is None else procfs.ptys_held(first.pid)
 

@@ -249,8 +249,8 @@ def title(pid: int) -> str:
     return (_read(f"/proc/{pid}/cmdline") or b"").replace(b"\0", b" ").decode(errors="replace").strip()
 
 
-def ptys_held(pid: int) -> set[int]:
-    """Device numbers of the pseudo-terminals whose master side the process holds."""
+def ptys_held(pid: int) -> set[int] | None:
+    """Device numbers of the pseudo-terminals whose master side the process holds; None where that may not be seen."""
     found = set()
     with tolerant:
         for name, link in _descriptors(pid).items():
@@ -258,7 +258,8 @@ def ptys_held(pid: int) -> set[int]:
                 if line.startswith(b"tty-index:"):
                     index = int(line.split()[1])
                     found.add(os.makedev(136 + (index >> 20), index & 0xFFFFF))
-    return found
+        return found
+    return None
 
 
 def sockets_held(pid: int) -> set[int]:

@@ -86,7 +86,7 @@ def _login_on(device: int, pid: int) -> procfs.Process | None:
         return None
     if _SCOPE.search(procfs.cgroup(pid) or ""):
         return None
-    return found if device == found.tty or device in procfs.ptys_held(pid) else None
+    return found if device == found.tty or device in (procfs.ptys_held(pid) or ()) else None
 
 
 def _terminal(line: Line, uid: int | None) -> int:

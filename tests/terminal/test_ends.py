@@ -424,7 +424,9 @@ def test_a_session_of_a_connection_is_all_of_it(connection: tuple[Child, Cgroup]
 
 def test_the_terminals_of_a_connection_are_found_through_its_processes(connection: tuple[Child, Cgroup]) -> None:
     leader, cgroup = connection
-    (device,) = procfs.ptys_held(leader.pid)
+    held = procfs.ptys_held(leader.pid)
+    assert held is not None
+    (device,) = held
     name = f"pts/{os.minor(device)}"
     assert terminals(handle_of(leader.process, cgroup=cgroup.path)) == {device: name}
     assert terminals(handle_of(leader.process)) == {device: name}
