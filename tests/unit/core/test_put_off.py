@@ -234,7 +234,9 @@ def test_what_waits_while_nothing_is_due_is_looked_at_as_ever() -> None:
 
 def test_what_waits_where_nothing_can_be_due_is_no_matter() -> None:
     driver = Driver(policy(absolute_timeout=15 * MIN, warn_before=()))
-    arrive(driver, driver.open())
+    session = driver.open()
+    arrive(driver, session)
+    driver.tell(Looked(id=session, look=driver._look(driver.shown[session])))
     driver.until(1000)
     assert driver.told()[0] == "900 hang-up absolute"
 
