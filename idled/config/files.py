@@ -34,7 +34,7 @@ class Source:
 
 def read_all(main: Path) -> list[Source]:
     """The main file and its drop-ins in the order in which they count. Raises ConfigError."""
-    return [_read(path) for path in (main, *drop_ins(main))]
+    return [_read(main), *map(_read, drop_ins(main))]
 
 
 def drop_ins(main: Path) -> list[Path]:
@@ -50,7 +50,7 @@ def _listed(folder: Path) -> list[Path]:
     """What is in a folder; nothing where there is none."""
     try:
         return list(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return []
     except OSError as error:
         raise _unreadable(folder, error) from error

@@ -66,7 +66,8 @@ class Within:
             return True
         items = {item.nodeid: item for item in session.items}
         for mutant in self._mutants:
-            names = {name for line in mutant.lines for name in self._tests[mutant.file, line]}
+            # No test is seen to run what runs in a thread that is begun without threading.
+            names = {name for line in mutant.lines for name in self._tests[mutant.file, line]} or items.keys()
             chosen = [items[name] for name in sorted(names, key=self._took.__getitem__)]
             limit = _PATIENCE + 5 * sum(self._took[name] for name in names)
             if not is_noticed(partial(self._try, mutant, chosen), limit):
@@ -88,11 +89,13 @@ class Within:
 
     def _try(self, mutant: Mutant, items: Sequence[pytest.Item]) -> int:
         _put(mutant)
-        for item, following in zip(items, [*items[1:], None], strict=True) if items else ():
-            _run(item, following)
-            if self._failed:
-                return _NOTICED
-        return _UNNOTICED
+        with contextlib.suppress(OSError):  # of pytest itself: a change may close the descriptor that it writes on
+            for item, following in zip(items, [*items[1:], None], strict=True) if items else ():
+                _run(item, following)
+                if self._failed:
+                    return _NOTICED
+            return _UNNOTICED
+        return _NOTICED
 
 
 def _run(item: pytest.Item, following: pytest.Item | None) -> None:

@@ -133,6 +133,17 @@ def test_a_main_file_elsewhere_has_its_drop_ins_beside_it(main: Path) -> None:
     assert [Path(source.path).name for source in read_all(main)] == ["idled.toml", "a.toml"]
 
 
+def test_a_file_where_the_drop_ins_should_be_is_no_silent_loss(main: Path) -> None:
+    (main.parent / "conf.d").write_text('mode = "enforce"')
+    with pytest.raises(ConfigError, match=r"conf.d: cannot be read: Not a directory"):
+        read_all(main)
+
+
+def test_of_a_main_file_that_cannot_be_the_drop_ins_are_not_to_blame(main: Path) -> None:
+    with pytest.raises(ConfigError, match=r"idled.toml/x: cannot be read: Not a directory"):
+        read_all(main / "x")
+
+
 def test_a_drop_in_that_leads_nowhere_or_is_writable_is_no_silent_loss(main: Path) -> None:
     folder = main.parent / "conf.d"
     folder.mkdir()

@@ -91,6 +91,7 @@ def limits(text: str) -> Limits:
             RULE + "match = { remote = '10.1.0.0/16', not_remote = ['192.168.0.0/16', 'fd00::/8', '10.0.0.0/8'] }",
             "rule[1].match.remote: can never match: not_remote excludes all of it",
         ),
+        ("mode = ", "is not TOML: Invalid value (at end of document)"),
         ("x = " + "[" * 5000, "is not TOML: nested too deeply"),
     ],
 )
