@@ -41,20 +41,20 @@ TOOLS = ("mmdebstrap", "systemd-nspawn", "nsenter", "unshare", "setsid", "ssh-ke
 
 # $1 mount point, $2 image, $3 cgroup, $4 machine name, the rest: what to run on the guest's root before it boots.
 # In a namespace of its own. The tmpfs on /run/systemd/nspawn is what nspawn wants where /run is none.
+# Where the host has the old name=systemd hierarchy beside cgroup v2, nspawn makes the cgroup's folders there, too.
 # The machine id is new for each guest: with an empty one systemd would take the boot for the first.
 KEEPER = """
 set -eu
 base=$1 image=$2 cgroup=$3 name=$4
 shift 4
 clean() {
-    if [ -d "$cgroup" ]; then
-        echo 1 >"$cgroup/cgroup.kill"
-        wait
-        while ! find "$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null; do
-            [ -d "$cgroup" ] || break
+    [ ! -d "$cgroup" ] || echo 1 >"$cgroup/cgroup.kill"
+    wait
+    for folder in "$cgroup" "/sys/fs/cgroup/systemd/$name"; do
+        while [ -d "$folder" ] && ! find "$folder" -depth -type d -exec rmdir {} + 2>/dev/null; do
             sleep 0.01
         done
-    fi
+    done
     umount --lazy "$base" || true
     rmdir "$base"
 }

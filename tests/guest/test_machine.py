@@ -48,8 +48,14 @@ def traces(machine: Machine) -> list[str]:
     """Whatever this machine left on its host."""
     name = machine.name
     mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if name in line]
-    folders = [str(path) for path in (machine.base, machine.cgroup) if path.exists()]
+    folders = [str(path) for path in (machine.base, *(cgroups / name for cgroups in hierarchies())) if path.exists()]
     return mounts + folders + processes(name)
+
+
+def hierarchies() -> list[Path]:
+    """Where the host has cgroups: of version 2, and of version 1 where it has those as well."""
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    return [Path(where) for _, where, kind, *_ in mounts if kind in ("cgroup", "cgroup2")]
 
 
 def processes(word: str) -> list[str]:
