@@ -16,7 +16,7 @@ from .image import RELEASES, ImageError
 from .installed import Installed
 from .machine import BootError, Machine, why_not
 
-LONGEST = ("test_soak.py", "test_campaign.py")
+LONGEST = ("test_soak.py", "test_campaign.py", "test_engine_machine.py")
 #: Of the files with many tests the one that takes longest; it waits for most of that.
 WAITING = "test_connections.py"
 
@@ -47,7 +47,7 @@ def machine(guests: None, release: str) -> Iterator[Machine]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with soaks and campaigns, which take longest, and with what waits, each on a worker of its own.
+    """Begin with the tests that take longest, and with what waits, each on a worker of its own.
 
     Workers start with even shares of all tests, and others can take from a share all but the test that runs and the
     next one; so the last test of all, a quick one, comes next. What waits is in the way of nothing that needs the CPU
