@@ -19,7 +19,7 @@ from .driver import T0, Driver, policy, terminal
 
 CORE = str(Path(idled.core.__file__).parent)
 RULES = policy(idle_timeout=15 * MIN)
-FEW, MANY = 20, 200
+FEW, MANY = 10, 100
 
 
 def lines(does: Callable[[], object]) -> int:
