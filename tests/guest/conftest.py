@@ -17,6 +17,8 @@ from .installed import Installed
 from .machine import BootError, Machine, why_not
 
 LONGEST = ("test_soak.py", "test_campaign.py", "test_engine_machine.py")
+#: What needs the CPU most; there is more of it left once a campaign has run.
+HEAVY = "test_built_elsewhere_with_their_tests_they_are_the_same"
 #: Of the files with many tests the one that takes longest; it waits for most of that.
 WAITING = "test_connections.py"
 
@@ -50,12 +52,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Begin with the tests that take longest, and with what waits, each on a worker of its own.
 
     Workers start with even shares of all tests, and others can take from a share all but the test that runs and the
-    next one; so the last test of all, a quick one, comes next. What waits is in the way of nothing that needs the CPU
-    now, and at the end it would be all that is left.
+    next one; so what is heavy comes next, and then the last tests of all, quick ones. What waits is in the way of
+    nothing that needs the CPU now, and at the end it would be all that is left.
     """
     longest = [item for item in items if item.path.name in LONGEST]
     waiting = [item for item in items if item.path.name == WAITING]
     rest = [item for item in items if item not in longest and item not in waiting]
+    rest.sort(key=lambda item: getattr(item, "originalname", None) == HEAVY)
     firsts = [[one, *([rest.pop()] if rest else [])] for one in longest]
     firsts += [list(those) for _, those in groupby(waiting, _release)]
     for first, start in zip(firsts, cycle(_shares(config, len(items))), strict=False):
