@@ -19,8 +19,8 @@ from .machine import BootError, Machine, why_not
 LONGEST = ("test_soak.py", "test_campaign.py", "test_engine_machine.py")
 #: What needs the CPU most; there is more of it left once a campaign has run.
 HEAVY = "test_built_elsewhere_with_their_tests_they_are_the_same"
-#: Of the files with many tests those that wait most.
-WAITING = ("test_connections.py", "test_time.py")
+#: Of the files with many tests the one that takes longest; it waits for most of that.
+WAITING = "test_connections.py"
 
 
 @pytest.fixture(scope="session")
@@ -56,11 +56,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     nothing that needs the CPU now, and at the end it would be all that is left.
     """
     longest = [item for item in items if item.path.name in LONGEST]
-    waiting = [item for item in items if item.path.name in WAITING]
+    waiting = [item for item in items if item.path.name == WAITING]
     rest = [item for item in items if item not in longest and item not in waiting]
     rest.sort(key=lambda item: getattr(item, "originalname", None) == HEAVY)
     firsts = [[one, *([rest.pop()] if rest else [])] for one in longest]
-    firsts += [list(those) for _, those in groupby(waiting, lambda item: (item.path, _release(item)))]
+    firsts += [list(those) for _, those in groupby(waiting, _release)]
     for first, start in zip(firsts, cycle(_shares(config, len(items))), strict=False):
         rest[start:start] = first
     items[:] = rest
