@@ -17,7 +17,7 @@ from .installed import Installed
 from .machine import BootError, Machine, why_not
 
 LONGEST = ("test_soak.py", "test_campaign.py", "test_engine_machine.py")
-#: What needs the CPU most; there is more of it left once a campaign has run.
+#: More than a minute of CPU in each release; there is more to spare once a campaign or soak has run.
 HEAVY = "test_built_elsewhere_with_their_tests_they_are_the_same"
 #: Of the files with many tests the one that takes longest; it waits for most of that.
 WAITING = "test_connections.py"
@@ -52,8 +52,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Begin with the tests that take longest, and with what waits, each on a worker of its own.
 
     Workers start with even shares of all tests, and others can take from a share all but the test that runs and the
-    next one; so what is heavy comes next, and then the last tests of all, quick ones. What waits is in the way of
-    nothing that needs the CPU now, and at the end it would be all that is left.
+    next one; so next comes what is heavy and, where there is no more of that, the last test of all, a quick one. What
+    waits is in the way of nothing that needs the CPU now, and at the end it would be all that is left.
     """
     longest = [item for item in items if item.path.name in LONGEST]
     waiting = [item for item in items if item.path.name == WAITING]

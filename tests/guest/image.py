@@ -64,8 +64,8 @@ USERS = {"alice": 1001, "bob": 1002, "carol": 1003}
 # the first and enables every unit it finds. A tool beside which idled is measured runs only when it is. Tests log the
 # same people in and out, restart what idled lives with, and install and purge packages, faster than people do: systemd,
 # which starts no unit more than five times in ten seconds, would give no scope then, or no logind, and fail to set
-# what packages have in /usr/lib/sysctl.d. What a client of Debian 12 likes best for the key exchange costs a tenth of a
-# second of CPU at each login, all of it before the session; test_exact goes through every one.
+# what packages have in /usr/lib/sysctl.d. The key exchange that a client of Debian 12 likes best (sntrup761) costs a
+# tenth of a second of CPU at each login, before there is a session; in guests test_exact has it, with the others.
 PEOPLE = """
 set -eu
 root=$1

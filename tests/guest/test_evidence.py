@@ -221,7 +221,7 @@ def test_a_key_that_sshd_has_not_read_yet_counts(idled: Installed, way: str) -> 
     assert IDLE * SEC <= closed - typed <= IDLE * SEC + LATE
 
 
-@pytest.mark.parametrize("options", [CLIENT_ALIVE, ()], ids=["keepalives", "client as installed"])
+@pytest.mark.parametrize("options", [CLIENT_ALIVE, ()], ids=["keepalives", "no keepalives"])
 def test_a_key_that_sshd_reads_after_the_end_counts(idled: Installed, options: tuple[str, ...]) -> None:
     """It has no time when the session is due, and reads only then what came before."""
     idled.limits(idle=f"{IDLE}s")
