@@ -10,20 +10,16 @@ import ctypes
 import grp
 import os
 import pwd
-import threading
-from _thread import start_new_thread
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
-from functools import partial
-from queue import SimpleQueue
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, TypeVar
+
+from ..threads import Threads
 
 #: Seconds that an answer is waited for.
 PATIENCE: Final = 0.2
 #: Seconds for which a question is not asked anew, and a late answer kept: until all was looked through again, and more.
 KEPT: Final = 90.0
 _THREADS: Final = 4
-_P = ParamSpec("_P")
 _Key = TypeVar("_Key")
 _Entry = TypeVar("_Entry")
 _libc: Final = ctypes.CDLL(None)
@@ -33,7 +29,7 @@ class Nss:
     """Who asks."""
 
     def __init__(self) -> None:
-        self._threads = _Threads()
+        self._threads = Threads(_THREADS)
         self._pending: dict[tuple[Any, Any], asyncio.Future[Any]] = {}
 
     async def ask(self, function: Callable[[_Key], _Entry], key: _Key) -> _Entry | None:
@@ -62,41 +58,6 @@ class Nss:
         """Answered or not: should a thread have come to grief, it is asked anew."""
         if self._pending.get(question) is answer:
             del self._pending[question]
-
-
-class _Threads(Executor):
-    """A few, begun as they are needed, which then wait for questions.
-
-    Those of ThreadPoolExecutor are waited for when the daemon exits, as long as NSS hangs, while nobody is ended. And
-    who starts one by ``threading`` waits until it has begun, for ever where memory is short just then.
-    """
-
-    def __init__(self) -> None:
-        self._questions = SimpleQueue[Callable[[], None]]()
-        self._begun, self._idle = 0, threading.Semaphore(0)
-
-    def submit(self, fn: Callable[_P, _Entry], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_Entry]:
-        """As that of any executor; for the loop alone."""
-        future = Future[_Entry]()
-        if not self._idle.acquire(blocking=False) and self._begun < _THREADS:
-            start_new_thread(self._ask, ())
-            self._begun += 1
-        self._questions.put(partial(_answer, future, partial(fn, *args, **kwargs)))
-        return future
-
-    def _ask(self) -> None:
-        while True:
-            self._questions.get()()
-            self._idle.release()
-
-
-def _answer(future: Future[_Entry], question: Callable[[], _Entry]) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        future.set_result(question())
-    except Exception as error:
-        future.set_exception(error)
 
 
 # What is asked, beside functions of pwd and grp; these block, too

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from idled import procfs
+from idled import procfs, threads
 from idled.core.model import Extent, Session, SessionId
 from idled.members import located, members, strays_of, whole
 from idled.sources import mosh, nss
@@ -409,7 +409,7 @@ def test_where_no_thread_can_be_started_nss_does_not_answer(bench: Bench, monkey
 
     async def story() -> None:
         with monkeypatch.context() as taken:
-            taken.setattr(nss, "start_new_thread", no_more)
+            taken.setattr(threads, "start_new_thread", no_more)
             assert await bench.registry.uid_of("root") is None
             assert await bench.registry.groups_of("root") is None
         assert await bench.registry.uid_of("root") == 0
