@@ -90,6 +90,7 @@ class Daemon:
         loop.add_reader(self._hands.fileno(), self._wake)
         loop.add_reader(self._steps.fileno(), self._stepped)
         service = self._desk.service()
+        self._hands.get_ready()
         self._hands.recall(procfs.boot_id())
         self._stay(self._hands.logind.run())
         self._stay(self._begin(pam, varlink, service))

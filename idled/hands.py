@@ -29,6 +29,7 @@ from .sources.logind import Logind
 from .sources.registry import Registry
 from .sources.sighting import Sighting
 from .state import State
+from .threads import Threads
 
 #: Seconds for the last line to get through sshd and to the person before SIGHUP takes sshd away.
 _LAST_WORDS: Final = 0.15
@@ -48,6 +49,7 @@ class Hands:
         self._connections = Connections()
         self._state_failed = False  # and that was said
         self._ends: dict[SessionId, end.End] = {}
+        self._killer = Threads(1)
         self._seen: dict[SessionId, dict[int, str]] = {}  # terminals of those that were looked at for what is done now
         self.registry = Registry(self._opened, self._closed)
         self.logind = Logind(self.registry.see, self._trouble, self.registry.missed.set)
@@ -55,6 +57,10 @@ class Hands:
     def fileno(self) -> int:
         """Readable when `wake` is to be called."""
         return self._alarm.fileno()
+
+    def get_ready(self) -> None:
+        """Have there what may be hard to get when it is needed."""
+        self._killer.begin()
 
     def wake(self) -> None:
         """The engine's deadline has come."""
@@ -180,7 +186,7 @@ class Hands:
 
     def _kill(self, action: events.Kill) -> Event | None:
         ending = self._ends.get(action.id)
-        left = ending.kill() if ending else ()
+        left = ending.kill(self._killer) if ending else ()
         return events.Survived(id=action.id, processes=left) if left else None
 
     def _release(self, action: events.Release) -> None:

@@ -442,19 +442,28 @@ def cgroup_members(folder: str | Path, *, but: str = "") -> Iterator[Process]:
         with tolerant:
             pids = _read(f"{path}/cgroup.procs") or b""
         yield from filter(None, map(process, map(int, pids.split())))
-        with tolerant, os.scandir(path) as entries:
-            below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-            folders += [path for path in below if path != left_out]
+        folders += [below for below in _subfolders(path) if below != left_out]
+
+
+def _subfolders(path: str) -> list[str]:
+    """The cgroups in one. Where there are none it is not listed, since who lists it waits for who removes it just then.
+
+    That takes long where many others are moved, see ``actions.end``. Two of the links of a folder are its own.
+    """
+    with tolerant:  # it was removed meanwhile
+        if os.stat(path).st_nlink > 2:
+            with os.scandir(path) as entries:
+                return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return []
 
 
 def cgroups(folder: str, pattern: str) -> Iterator[str]:
     """The cgroups below one whose names, one for each level, match those of a pattern."""
     first, _, rest = pattern.partition("/")
-    names: list[str] = []
-    with tolerant, os.scandir(folder) as entries:  # it was removed meanwhile
-        names = fnmatch.filter((entry.name for entry in entries if entry.is_dir(follow_symlinks=False)), first)
-    for name in names:
+    for path in _subfolders(folder):
+        if not fnmatch.fnmatch(path.rpartition("/")[2], first):
+            continue
         if rest:
-            yield from cgroups(f"{folder}/{name}", rest)
+            yield from cgroups(path, rest)
         else:
-            yield f"{folder}/{name}"
+            yield path

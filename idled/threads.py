@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Threads for what may block, so that the loop does not. What that is, they are told; see ``sources.nss``."""
+"""Threads for what may block, so that the loop does not: a question to NSS, and what needs a lock of the kernel's."""
 
 import threading
 from _thread import start_new_thread
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import Final, ParamSpec, TypeVar
@@ -25,14 +26,23 @@ class Threads(Executor):
         self._to_do = SimpleQueue[Callable[[], None]]()
         self._begun, self._idle = 0, threading.Semaphore(0)
 
+    def begin(self) -> None:
+        """One of them before there is anything to do: the kernel may have who begins a thread wait, see clone(2)."""
+        with suppress(RuntimeError):  # all pids are taken; it is tried again once there is
+            self._begin()
+            self._idle.release()
+
     def submit(self, fn: Callable[_P, _Result], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_Result]:
         """As that of any executor; for the loop alone. RuntimeError where all pids are taken: there is no thread."""
         future = Future[_Result]()
         if not self._idle.acquire(blocking=False) and self._begun < self._most:
-            start_new_thread(self._work, ())
-            self._begun += 1
+            self._begin()
         self._to_do.put(partial(_do, future, partial(fn, *args, **kwargs)))
         return future
+
+    def _begin(self) -> None:
+        start_new_thread(self._work, ())
+        self._begun += 1
 
     def _work(self) -> None:
         while True:

@@ -8,6 +8,7 @@ long, is decided in ``core.timing``.
 import asyncio
 import signal
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future
 from typing import Final
 
 from .. import clock, procfs
@@ -39,6 +40,7 @@ class End:
         self._since = clock.now()  # what was started since may not be known
         self._known: list[Process] = []
         self._killed = False
+        self._wholly: Future[bool] | None = None  # killed, whatever was started meanwhile
         self._signalled = self._since  # when it was last, or who held it
         self._held: dict[tuple[int, int], Usec] = {}  # by whom, what: seen since when
         self.freed_from: set[str] = set()  # as name[pid], to be told
@@ -51,17 +53,34 @@ class End:
             self._send(process, signal.SIGHUP, signal.SIGCONT)
         self._since = self._signalled = clock.now()
 
-    def kill(self) -> tuple[str, ...]:
-        """SIGKILL to everything that is left; what that was, as ``name[pid]``."""
+    def kill(self, killer: Executor) -> tuple[str, ...]:
+        """SIGKILL to everything that is left; what that was, as ``name[pid]``.
+
+        The `killer` sees to what is started meanwhile.
+        """
         self._since = clock.now()
         self._count()
         left, self._killed = self._left(), True
-        killed = self._whole is not None and self._whole.kill()
-        for process in self._known if killed else left:  # who may be outside of the cgroup, or all
+        for process in left:
             self._send(process, signal.SIGKILL)
+        self._kill_wholly(killer)
         self._since = self._signalled = clock.now()
         self._free()  # nobody yet: who holds any of it is known from now on
         return tuple(f"{process.comm}[{process.pid}]" for process in left)
+
+    def _kill_wholly(self, killer: Executor) -> None:
+        """SIGKILL to the cgroup, which nothing outruns; not by the loop, where there is a thread.
+
+        To kill a cgroup takes the lock that also whoever moves a process into another one holds, until all that are
+        about to exit or fork just then have done so (cgroup_threadgroup_rwsem). Of hundreds at nice 19, beside others
+        that are busy, that takes seconds.
+        """
+        if self._whole is None or (self._wholly is not None and not self._wholly.done()):
+            return
+        try:
+            self._wholly = killer.submit(self._whole.kill)
+        except RuntimeError:  # all pids are taken
+            self._whole.kill()
 
     def stands(self) -> bool:
         """Whether the cgroup that holds all that goes is there still; by its path it may be another session's.
@@ -75,7 +94,9 @@ class End:
         return isinstance(self._whole, OfUser) and self._whole.joined()
 
     def gone(self) -> bool:
-        """Whether nothing that was to go is left."""
+        """Whether nothing that was to go is left; OSError where descriptors or memory were too short to kill it."""
+        if self._wholly is not None and self._wholly.done():
+            self._wholly.result()
         if self._whole is not None and self._whole.populated():
             return False
         return not self._left() and not any(map(self._may_stray, self._strays))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from asyncio.selector_events import BaseSelectorEventLoop
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from jeepney.io.asyncio import DBusConnection
 
 from idled import procfs
 from idled.actions import warn
+from idled.actions.end import End
 from idled.control import service
 from idled.daemon import main
 from idled.native import Native
@@ -37,12 +39,15 @@ _PLACES: Final[dict[str, tuple[Any, str]]] = {
     "rename": (os, "replace"),
     "unlink": (os, "unlink"),
     "signal": (procfs, "send"),
-    "kill": (procfs.Cgroup, "kill"),
+    "kill": (End, "kill"),
+    "cgroup": (procfs.Cgroup, "kill"),
     "call": (DBusConnection, "send"),
     "greeting": (BaseSelectorEventLoop, "sock_sendall"),
     "answer": (service, "_send"),
 }
 _replace, _unlink = os.replace, os.unlink
+#: A thread takes steps, too.
+_one_at_a_time: Final = threading.Lock()
 
 
 def _put(path: str, text: str) -> None:
@@ -53,6 +58,11 @@ def _put(path: str, text: str) -> None:
 
 def step(name: str) -> None:
     """Be killed, if it is here."""
+    with _one_at_a_time:
+        _step(name)
+
+
+def _step(name: str) -> None:
     try:
         with open(LEFT) as file:
             since, left = file.read().split()

@@ -27,7 +27,7 @@ from idled.members import Handle
 from idled.sources.registry import Registry
 from idled.sources.sighting import Sighting
 from tests.guest.installed import LATE
-from tests.terminal.bench import Cgroup, Child, handle_of, lives, python, until
+from tests.terminal.bench import Cgroup, Child, handle_of, kill, lives, python, until
 from tests.terminal.test_ends import ATTACHED_AND_DETACHED, FAKE_SSHD
 from tests.unit.core.driver import policy
 from tests.unit.front_office import FrontOffice
@@ -277,8 +277,8 @@ def test_an_end(extent: Extent, has_cgroup: bool, fault: str) -> None:
                 wrong.append((vanishing.hit, "gone"))
                 continue
             with vanishing:
-                ending.kill()
-            ending.kill()
+                kill(ending)
+            kill(ending)
             try:
                 until(lambda: not any(map(lives, going)))  # noqa: B023
                 assert all(map(lives, stays))

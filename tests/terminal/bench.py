@@ -17,6 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self, TypeVar
@@ -24,6 +25,7 @@ from typing import Self, TypeVar
 import pytest
 
 from idled import procfs
+from idled.actions.end import End
 from idled.core.model import Session, SessionId
 from idled.members import Handle
 
@@ -41,6 +43,12 @@ def until(fact: Callable[[], T | None], timeout: float = 10) -> T:
         assert time.monotonic() < deadline, f"not within {timeout} s: {fact}"
         time.sleep(0.002)
     return found
+
+
+def kill(ending: End) -> tuple[str, ...]:
+    """SIGKILL to all that is left of a session and to what is started meanwhile, and what was left."""
+    with ThreadPoolExecutor(1) as killer:
+        return ending.kill(killer)
 
 
 def promptly(act: Callable[[], T], within: float = 20) -> tuple[T, float]:

@@ -4,24 +4,29 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shlex
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from idled import procfs
+from idled import procfs, threads
 from idled.actions.end import End
 from idled.core.events import Memory
 from idled.core.model import Extent
 from idled.members import Handle, audited, concerned, members, terminals, with_user
 from idled.state import State
+from idled.threads import Threads
 
-from .bench import NOBODY, Cgroup, Child, handle_of, is_root, lives, python, shell, until
+from .bench import NOBODY, Cgroup, Child, handle_of, is_root, kill, lives, promptly, python, shell, until
 
 pytestmark = is_root
 
@@ -79,10 +84,10 @@ def test_each_kind_goes_with_its_session(cgroup: Cgroup, kind: str) -> None:
             until(lambda: not lives(pid))
         else:
             assert not ending.gone()
-            assert f"[{pid}]" in " ".join(ending.kill())
+            assert f"[{pid}]" in " ".join(kill(ending))
         finish(ending)
         assert cgroup.pids() == set()
-        assert ending.kill() == ()
+        assert kill(ending) == ()
 
 
 def test_a_leader_that_ignores_everything(cgroup: Cgroup) -> None:
@@ -92,7 +97,7 @@ def test_a_leader_that_ignores_everything(cgroup: Cgroup) -> None:
         ending = End(handle_of(leader.process, cgroup=cgroup.path), Extent.SESSION)
         ending.hang_up()
         assert not ending.gone()
-        assert f"sh[{leader.pid}]" in ending.kill()
+        assert f"sh[{leader.pid}]" in kill(ending)
         finish(ending)
 
 
@@ -104,9 +109,66 @@ def test_a_leader_outside_of_the_cgroup_goes_too(cgroup: Cgroup) -> None:
         (below,) = procfs.children(leader.pid)
         ending.hang_up()
         assert not ending.gone()
-        ending.kill()
+        kill(ending)
         finish(ending)
         os.kill(below.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[procfs.Cgroup]]:
+    """Cgroups that somebody waits to kill; they are once it is over. Made up: for real the whole machine would wait."""
+    over, killed, waiting = threading.Event(), procfs.Cgroup.kill, list[procfs.Cgroup]()
+
+    def late(self: procfs.Cgroup) -> bool:
+        waiting.append(self)
+        return over.wait(30) and killed(self)
+
+    monkeypatch.setattr(procfs.Cgroup, "kill", late)
+    yield waiting
+    over.set()
+
+
+def test_who_has_whoever_kills_a_cgroup_wait_holds_up_nobody(cgroup: Cgroup, slow: list[procfs.Cgroup]) -> None:
+    """As who moves processes between cgroups while hundreds at nice 19 fork. What is killed meanwhile waits once."""
+    with Child(["sh", "-c", "trap '' HUP; echo ready; sleep 1000"], cgroup=cgroup.path) as leader:
+        until(lambda: len(list(procfs.children(leader.pid))) == 1)
+        killer = ThreadPoolExecutor(1)
+        ending = End(handle_of(leader.process, cgroup=cgroup.path), Extent.SESSION)
+        ending.hang_up()
+        killed, took = promptly(lambda: ending.kill(killer))
+        assert f"sh[{leader.pid}]" in killed
+        assert took < 5
+        finish(ending)
+        with Child(shell("echo"), cgroup=cgroup.path) as other:
+            assert promptly(lambda: ending.kill(killer))[0]
+            until(lambda: not lives(other.pid))
+        assert len(slow) == 1
+        killer.shutdown(wait=False)
+
+
+def test_where_no_thread_can_be_started_a_cgroup_is_killed_all_the_same(
+    cgroup: Cgroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when somebody has all the pids there are. That signals hit nobody is made up, and so is the want."""
+    monkeypatch.setattr(threads, "start_new_thread", Mock(side_effect=RuntimeError("can't start new thread")))
+    monkeypatch.setattr(procfs, "send", Mock())
+    with Child(shell("echo"), cgroup=cgroup.path) as leader:
+        ending = End(handle_of(leader.process, cgroup=cgroup.path), Extent.SESSION)
+        assert ending.kill(Threads(1))
+        finish(ending)
+        assert not lives(leader.pid)
+
+
+def test_a_cgroup_that_is_not_killed_for_want_of_descriptors_is_not_taken_for_killed(
+    cgroup: Cgroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon is started anew, and goes on. The want is made up: for real it would not come as far."""
+    with Child(shell("echo"), cgroup=cgroup.path) as leader:
+        ending = End(handle_of(leader.process, cgroup=cgroup.path), Extent.SESSION)
+        monkeypatch.setattr(procfs.Cgroup, "kill", Mock(side_effect=OSError(errno.EMFILE, "Too many open files")))
+        assert kill(ending)
+        with pytest.raises(OSError, match="Too many open files"):
+            finish(ending)
 
 
 @pytest.mark.parametrize("has_cgroup", [True, False])
@@ -130,7 +192,7 @@ def test_what_may_not_be_signalled_spares_nobody_else(
         assert ending.forbidden == {f"sleep[{confined}]"}
         until(lambda: not lives(other) and not lives(leader.pid))
         assert lives(confined)
-        assert ending.kill() == (f"sleep[{confined}]",)
+        assert kill(ending) == (f"sleep[{confined}]",)
         if has_cgroup:
             finish(ending)
         else:
@@ -162,7 +224,7 @@ def test_the_leaders_own_sshd_goes_wherever_it_was_taken(cgroup: Cgroup, extent:
         ending.hang_up()
         until(lambda: not lives(leader.pid))
         assert not ending.gone()
-        assert f"[{own}]" in " ".join(ending.kill())
+        assert f"[{own}]" in " ".join(kill(ending))
         finish(ending)
         assert not lives(own)
 
@@ -175,7 +237,7 @@ def test_what_forks_while_it_is_killed(cgroup: Cgroup) -> None:
         begin = time.monotonic()
         ending.hang_up()
         assert not ending.gone()
-        assert ending.kill()
+        assert kill(ending)
         finish(ending)
         assert time.monotonic() - begin < 30
         assert not cgroup.populated()
@@ -204,7 +266,7 @@ def test_who_has_the_path_by_now_is_not_ended_for_it(cgroup: Cgroup, extent: Ext
     with Child(shell("echo"), cgroup=cgroup.path) as other:
         assert not ending.stands()
         assert ending.gone()
-        assert ending.kill() == ()
+        assert kill(ending) == ()
         ending.hang_up()
         assert lives(other.pid)
 
@@ -219,7 +281,7 @@ def test_an_end_that_begins_late_is_not_that_of_who_has_the_path_by_now(cgroup: 
         ending = End(handle, extent)
         assert not ending.stands()
         ending.hang_up()
-        assert ending.kill() == ()
+        assert kill(ending) == ()
         finish(ending)
         assert lives(other.pid)
 
@@ -237,7 +299,7 @@ def test_of_all_of_a_user_a_session_that_was_opened_since_stays(cgroup: Cgroup) 
             assert ending.joined()
             until(lambda: not lives(leader.pid) and not lives(before.pid))
             assert not ending.gone()
-            assert [name.rpartition("[")[2] for name in ending.kill()] == [f"{since.pid}]"]
+            assert [name.rpartition("[")[2] for name in kill(ending)] == [f"{since.pid}]"]
             finish(ending)
             assert not lives(since.pid)
             assert lives(other.pid)
@@ -261,7 +323,7 @@ def test_of_all_of_a_user_a_daemon_that_is_started_anew_takes_what_was_there(cgr
             assert ending.joined()
             ending.hang_up()
             assert not ending.gone()
-            assert [name.rpartition("[")[2] for name in ending.kill()] == [f"{before.pid}]"]
+            assert [name.rpartition("[")[2] for name in kill(ending)] == [f"{before.pid}]"]
             finish(ending)
             assert lives(other.pid)
 
@@ -305,7 +367,7 @@ def test_a_tmux_server_goes_with_its_session(cgroup: Cgroup, tmp_path: Path) -> 
         ending.hang_up()
         until(lambda: not lives(leader.pid))
         if not ending.gone():
-            ending.kill()
+            kill(ending)
         finish(ending)
         assert cgroup.pids() == set()
 
@@ -324,7 +386,7 @@ def test_another_session_of_the_user_is_untouched(cgroup: Cgroup) -> None:
         assert not names(concerned(handle, Extent.SESSION)) & kept
         ending = End(handle, Extent.SESSION)
         ending.hang_up()
-        ending.kill()
+        kill(ending)
         finish(ending)
         assert all(lives(pid) for pid in kept)
 
@@ -338,7 +400,7 @@ def test_the_extent_user_takes_all_of_the_slice(cgroup: Cgroup) -> None:
         ending = End(handle, Extent.USER)
         ending.hang_up()
         assert not ending.gone()
-        survivors = " ".join(ending.kill())
+        survivors = " ".join(kill(ending))
         assert f"[{service.said}]" in survivors
         finish(ending)
         assert cgroup.pids() == set()
@@ -352,7 +414,7 @@ def test_the_extent_user_without_cgroups_takes_all_that_is_the_users() -> None:
         ending = End(handle, Extent.USER)
         ending.hang_up()
         assert not ending.gone()
-        assert f"sh[{elsewhere.pid}]" in ending.kill()
+        assert f"sh[{elsewhere.pid}]" in kill(ending)
         finish(ending)
         assert not lives(elsewhere.pid)
 
@@ -405,7 +467,7 @@ def test_a_connection_keeps_what_was_detached(connection: tuple[Child, Cgroup], 
     ending.hang_up()
     until(lambda: cgroup.pids() == {shell_pid, attached, detached})
     assert not ending.gone(), "its terminal has gone, and with it what led to them"
-    survivors = " ".join(ending.kill())
+    survivors = " ".join(kill(ending))
     assert f"[{shell_pid}]" in survivors
     assert f"[{attached}]" in survivors
     assert f"[{detached}]" not in survivors
@@ -417,7 +479,7 @@ def test_a_session_of_a_connection_is_all_of_it(connection: tuple[Child, Cgroup]
     leader, cgroup = connection
     ending = End(handle_of(leader.process, cgroup=cgroup.path), Extent.SESSION)
     ending.hang_up()
-    ending.kill()
+    kill(ending)
     finish(ending)
     assert cgroup.pids() == set()
 
@@ -442,7 +504,7 @@ def test_what_forks_on_after_its_terminal_has_gone(cgroup: Cgroup, has_cgroup: b
         until(lambda: not lives(leader.pid))
         until(lambda: (found := procfs.process(shell_pid)) is not None and found.tty == 0)
         assert not ending.gone()
-        until(lambda: not ending.kill())
+        until(lambda: not kill(ending))
         finish(ending)
         assert cgroup.pids() == set()
 
@@ -461,7 +523,7 @@ def test_without_a_cgroup_all_that_descends_goes(cgroup: Cgroup, kind: str) -> N
             until(lambda: not lives(pid))
         else:
             assert not ending.gone(), "the leader has gone first; what it left is not forgotten"
-            assert f"[{pid}]" in " ".join(ending.kill())
+            assert f"[{pid}]" in " ".join(kill(ending))
         finish(ending)
         assert cgroup.pids() == set()
 
@@ -473,7 +535,7 @@ def test_without_a_cgroup_what_survivors_start_goes_too(cgroup: Cgroup) -> None:
         ending.hang_up()
         until(lambda: not lives(leader.pid))
         assert not ending.gone()
-        until(lambda: not ending.kill())
+        until(lambda: not kill(ending))
         finish(ending)
         assert cgroup.pids() == set()
 
@@ -489,7 +551,7 @@ def test_without_a_cgroup_the_audit_session_finds_a_daemon(cgroup: Cgroup) -> No
         ending.hang_up()
         until(lambda: not lives(leader.pid))
         assert not ending.gone()
-        assert f"[{pid}]" in " ".join(ending.kill())
+        assert f"[{pid}]" in " ".join(kill(ending))
         finish(ending)
 
 
@@ -506,7 +568,7 @@ def test_without_a_cgroup_the_audit_session_is_known_when_the_leader_has_gone(cg
         ending = End(recalled(state), Extent.SESSION)
         ending.hang_up()
         assert not ending.gone()
-        until(lambda: f"[{pid}]" in " ".join(ending.kill()))
+        until(lambda: f"[{pid}]" in " ".join(kill(ending)))
         finish(ending)
         assert not lives(pid)
 
@@ -525,7 +587,7 @@ def test_without_a_cgroup_what_is_started_on_the_way_out_goes_too(cgroup: Cgroup
         pid = int(leader.line())
         until(lambda: not lives(leader.pid))
         assert not any(ending.gone() for _ in range(100))
-        until(lambda: f"[{pid}]" in " ".join(ending.kill()))
+        until(lambda: f"[{pid}]" in " ".join(kill(ending)))
         finish(ending)
         assert not lives(pid)
 
@@ -590,4 +652,4 @@ def test_a_session_that_is_gone_already() -> None:
         ending = End(handle, Extent.SESSION)
         ending.hang_up()
         assert ending.gone()
-        assert ending.kill() == ()
+        assert kill(ending) == ()

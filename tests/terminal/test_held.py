@@ -11,7 +11,7 @@ from idled import procfs
 from idled.actions.end import End
 from idled.core.model import Extent
 
-from .bench import NOBODY, Cgroup, Child, handle_of, is_root, lives, python, until
+from .bench import NOBODY, Cgroup, Child, handle_of, is_root, kill, lives, python, until
 from .test_ends import finish, names
 
 pytestmark = is_root
@@ -51,7 +51,7 @@ def ignoring(uid: int) -> Iterator[tuple[Child, End]]:
 
 def kill_what_is_held(leader: Child, ending: End, by: Child) -> None:
     ending.hang_up()
-    assert ending.kill()
+    assert kill(ending)
     until(lambda: names(procfs.holders(leader.process)) == {by.pid})
     assert not ending.gone()
 

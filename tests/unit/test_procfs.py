@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -476,6 +477,19 @@ def test_a_cgroup_is_not_the_one_that_has_its_path_later(cgroup: Cgroup) -> None
     cgroup.path.rmdir()
     assert was.kill()
     cgroup.path.mkdir()
+
+
+def test_a_cgroup_without_others_in_it_is_not_listed(cgroup: Cgroup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who lists it waits for who is about to remove it, who may wait long."""
+    with Child(SLEEPER, cgroup=cgroup.path) as child:
+        monkeypatch.setattr(os, "scandir", Mock(side_effect=AssertionError))
+        assert [process.pid for process in procfs.cgroup_members(cgroup.path)] == [child.pid]
+        monkeypatch.undo()
+        (cgroup.path / "below").mkdir()
+        with Child(SLEEPER, cgroup=cgroup.path / "below") as other:
+            assert {process.pid for process in procfs.cgroup_members(cgroup.path)} == {child.pid, other.pid}
+    until(lambda: not cgroup.populated())
+    (cgroup.path / "below").rmdir()
 
 
 def test_a_cgroup_may_go_between_open_and_read(cgroup: Cgroup, monkeypatch: pytest.MonkeyPatch) -> None:
