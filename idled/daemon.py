@@ -9,7 +9,7 @@ import socket
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +36,7 @@ from .sources import sshd, utmp
 from .sources.registrations import Registrations
 from .sources.registry import Registry
 from .state import State
+from .threads import Threads
 
 _SCAN_EVERY: Final[Usec] = 60 * SEC
 #: After somebody may have been missed: whoever just came may be on the way in still.
@@ -63,6 +64,7 @@ class Daemon:
         self._staying: list[asyncio.Task[None]] = []
         self._unsaid, self._said_at = Counter[Kind](), dict[Kind, Usec]()
         self._steps = clock.StepWatch()
+        self._lister = Threads(1)
         self._engine = Engine(policy)
         self._hands = Hands(
             engine=self._engine, journal=self._journal, state=State(runtime / "sessions"), start=self._start
@@ -182,15 +184,22 @@ class Daemon:
         await registry.groups_again()
         await self._access.refresh()
 
-    @staticmethod
-    async def _scan_sshd(registry: Registry, *, logind: bool) -> None:
-        processes = in_slices(sshd.processes(logind=logind, known=registry.folders))
+    async def _scan_sshd(self, registry: Registry, *, logind: bool) -> None:
+        folders = await self._folders(registry.folders) if logind else []
+        processes = in_slices(procfs.members_of(folders) if folders else procfs.processes())
         candidates = [found async for process in processes if (found := sshd.candidate(process)) is not None]
         uids = await registry.uids_of(candidate.user for candidate in candidates)
         async for candidate in in_slices(candidates):
             uid = uids.get(candidate.user)
             if uid is not None and (sighting := sshd.sighting(candidate, uid)) is not None:
                 await registry.see(sighting)
+
+    async def _folders(self, known: Mapping[str, int]) -> list[str]:
+        """See `sshd.folders`; who lists cgroups may have to wait, see `actions.end`."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._lister, sshd.folders, known)
+        except RuntimeError:  # all pids are taken: there is no thread
+            return sshd.folders(known)
 
     async def _scan_utmp(self, registry: Registry) -> None:
         leaders = {session.id.pid for session in self._engine.sessions()}  # a check of each record costs more

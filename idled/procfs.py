@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -430,18 +430,29 @@ def _opened(path: str, flags: int, folder: int | None = None) -> Iterator[int]:
         os.close(fd)
 
 
-def cgroup_members(folder: str | Path, *, but: str = "") -> Iterator[Process]:
-    """Every process in a cgroup and those below it, however deep, except in a cgroup at the top that is named `but`.
+def cgroup_members(folder: str | Path) -> Iterator[Process]:
+    """Every process in a cgroup and those below it, however deep."""
+    return members_of(cgroup_tree(folder))
+
+
+def members_of(folders: Iterable[str]) -> Iterator[Process]:
+    """Every process in those cgroups themselves.
 
     What cannot be read was removed meanwhile (ENODEV), or is threaded (EOPNOTSUPP) and has its processes listed in a
     cgroup above.
     """
+    for folder in folders:
+        pids = b""
+        with tolerant:
+            pids = _read(f"{folder}/cgroup.procs") or b""
+        yield from filter(None, map(process, map(int, pids.split())))
+
+
+def cgroup_tree(folder: str | Path, *, but: str = "") -> Iterator[str]:
+    """A cgroup and all below it, however deep, except what is at the top and named `but`. Each before those in it."""
     folders, left_out = [str(folder)], f"{folder}/{but}"
     while folders:
-        path, pids = folders.pop(), b""
-        with tolerant:
-            pids = _read(f"{path}/cgroup.procs") or b""
-        yield from filter(None, map(process, map(int, pids.split())))
+        yield (path := folders.pop())
         folders += [below for below in _subfolders(path) if below != left_out]
 
 

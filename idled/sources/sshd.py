@@ -9,7 +9,8 @@ cannot have started.
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -20,7 +21,6 @@ from .sighting import Sighting
 
 _NAMES: Final = {"sshd", "sshd-session"}
 _USERS: Final = "user.slice"
-_NONE: Final[Mapping[str, int]] = {}
 _SCOPE: Final = re.compile(r"/user-\d+\.slice/(?P<scope>session-[^/]+\.scope)$")
 #: Where no sshd is apart the terminals follow an @; before ``[priv]`` it is part of the name, as of user@domain.
 _TITLE: Final = re.compile(
@@ -36,21 +36,18 @@ class Candidate(NamedTuple):
     guarded: bool  # a privileged sshd is apart from the user's
 
 
-def processes(*, logind: bool = False, known: Mapping[str, int] = _NONE) -> Iterator[procfs.Process]:
-    """All among which there may be a connection; with `logind` only those that it was not told of, or does not tell of.
+def folders(known: Mapping[str, int]) -> list[str]:
+    """The cgroups in which there may be a connection that logind was not told of, or does not tell of. It may block.
 
     The former stay in the cgroup of what started sshd. The latter are in a scope of a session, in its user.slice, that
     is not among the `known` ones (inodes by path): a logind that is started again among hundreds of sessions forgets
-    some.
+    some. Nothing where there is no tree of cgroups.
     """
-    root = procfs.cgroup_root() if logind else None
-    if root is None:
-        yield from procfs.processes()
-        return
-    yield from procfs.cgroup_members(root, but=_USERS)
-    for scope in procfs.cgroups(f"{root}/{_USERS}", "user-*.slice/session-*.scope"):
-        if procfs.inode(scope) != known.get(scope):
-            yield from procfs.cgroup_members(scope)
+    if (root := procfs.cgroup_root()) is None:
+        return []
+    scopes = procfs.cgroups(f"{root}/{_USERS}", "user-*.slice/session-*.scope")
+    unknown = (scope for scope in scopes if procfs.inode(scope) != known.get(scope))
+    return [*procfs.cgroup_tree(root, but=_USERS), *chain.from_iterable(map(procfs.cgroup_tree, unknown))]
 
 
 def candidate(process: procfs.Process) -> Candidate | None:

@@ -262,6 +262,7 @@ def sockets(pid: int) -> list[Any]:
 def sightings(*, logind: bool = False) -> list[Sighting]:
     """All SSH sessions that the processes of sshd show, as the daemon's scan finds them."""
     uids = {account.pw_name: account.pw_uid for account in pwd.getpwall()}
-    candidates = filter(None, map(sshd.candidate, sshd.processes(logind=logind)))
+    processes = procfs.members_of(sshd.folders({})) if logind else procfs.processes()
+    candidates = filter(None, map(sshd.candidate, processes))
     shown = (sshd.sighting(one, uids[one.user]) for one in candidates if one.user in uids)
     return [sighting for sighting in shown if sighting is not None]

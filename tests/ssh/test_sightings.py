@@ -177,6 +177,6 @@ def test_who_has_the_path_of_another_session_is_looked_at(monkeypatch: pytest.Mo
         known = {str(cgroup.path): procfs.inode(cgroup.path)}
         cgroup.make_anew()
         with Child(shell("echo"), cgroup=cgroup.path) as child:
-            assert [found.pid for found in sshd.processes(logind=True, known=known)] == [child.pid]
+            assert [found.pid for found in procfs.members_of(sshd.folders(known))] == [child.pid]
             known = {str(cgroup.path): procfs.inode(cgroup.path)}
-            assert list(sshd.processes(logind=True, known=known)) == []
+            assert list(procfs.members_of(sshd.folders(known))) == []
