@@ -19,8 +19,8 @@ from .machine import BootError, Machine, why_not
 LONGEST = ("test_soak.py", "test_campaign.py", "test_engine_machine.py")
 #: More than a minute of CPU in each release; there is more to spare once a campaign or soak has run.
 HEAVY = "test_built_elsewhere_with_their_tests_they_are_the_same"
-#: Of the files with many tests the one that takes longest; it waits for most of that.
-WAITING = "test_connections.py"
+#: Of the files with many tests those that wait most.
+WAITING = ("test_connections.py", "test_time.py")
 
 
 @pytest.fixture(scope="session")
@@ -56,11 +56,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     waits is in the way of nothing that needs the CPU now, and at the end it would be all that is left.
     """
     longest = [item for item in items if item.path.name in LONGEST]
-    waiting = [item for item in items if item.path.name == WAITING]
+    waiting = [item for item in items if item.path.name in WAITING]
     rest = [item for item in items if item not in longest and item not in waiting]
     rest.sort(key=lambda item: getattr(item, "originalname", None) == HEAVY)
     firsts = [[one, *([rest.pop()] if rest else [])] for one in longest]
-    firsts += [list(those) for _, those in groupby(waiting, _release)]
+    firsts += [list(those) for _, those in groupby(waiting, lambda item: (item.path, _release(item)))]
     for first, start in zip(firsts, cycle(_shares(config, len(items))), strict=False):
         rest[start:start] = first
     items[:] = rest
