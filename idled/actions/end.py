@@ -23,6 +23,8 @@ _SLOWEST_CHECK: Final[Usec] = 250 * MSEC
 _MAY_HOLD: Final[Usec] = 250 * MSEC
 #: Processes whose debuggers are looked for in one turn of the loop; the others have their turn when those are gone.
 _MOST_HELD: Final = 200
+#: Times that what is left is looked for to stop it: what forks all the time may never be stopped altogether.
+_HALTS: Final = 5
 
 
 class End:
@@ -61,12 +63,30 @@ class End:
         self._since = clock.now()
         self._count()
         left, self._killed = self._left(), True
+        if self._whole is None:
+            left = self._halted(left)
+        self._kill_wholly(killer)
         for process in left:
             self._send(process, signal.SIGKILL)
-        self._kill_wholly(killer)
         self._since = self._signalled = clock.now()
         self._free()  # nobody yet: who holds any of it is known from now on
         return tuple(f"{process.comm}[{process.pid}]" for process in left)
+
+    def _halted(self, left: list[Process]) -> list[Process]:
+        """Those, stopped, and what they had started since they were seen; once they are dead nothing may lead to it.
+
+        The kernel lets none that has got a signal fork before it has taken it.
+        """
+        halted = set[tuple[int, int]]()
+        for _ in range(_HALTS):
+            running = [process for process in left if (process.pid, process.start) not in halted]
+            if not running:
+                break
+            for process in running:
+                self._send(process, signal.SIGSTOP)
+                halted.add((process.pid, process.start))
+            left = self._left()
+        return left
 
     def _kill_wholly(self, killer: Executor) -> None:
         """SIGKILL to the cgroup, which nothing outruns; not by the loop, where there is a thread.

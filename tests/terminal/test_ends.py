@@ -512,6 +512,35 @@ def test_what_forks_on_after_its_terminal_has_gone(cgroup: Cgroup, has_cgroup: b
 # Without a cgroup
 
 
+FORKS_WHEN_TOLD = """
+print('ready', flush=True)
+sys.stdin.readline()
+if (child := os.fork()) == 0:
+    time.sleep(1000)
+print(child, flush=True)
+time.sleep(1000)
+"""
+
+
+def test_without_a_cgroup_what_forks_just_before_its_signal_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing leads from the dead to a child that was not seen. When it forks is made to be that moment."""
+    with Child(python(FORKS_WHEN_TOLD)) as leader:
+        send, forked = procfs.send, list[int]()
+
+        def send_late(target: procfs.Process, *signals: signal.Signals) -> bool:
+            if not forked:
+                leader.tell()
+                forked.append(int(leader.line()))
+            return send(target, *signals)
+
+        monkeypatch.setattr(procfs, "send", send_late)
+        ending = End(handle_of(leader.process), Extent.SESSION)
+        killed = " ".join(kill(ending))
+        assert f"[{forked[0]}]" in killed
+        until(lambda: not lives(forked[0]))
+        finish(ending)
+
+
 @pytest.mark.parametrize("kind", ["sleeps", "ignores", "stopped", "nohup", "setsid"])
 def test_without_a_cgroup_all_that_descends_goes(cgroup: Cgroup, kind: str) -> None:
     with Child(shell(KINDS[kind]), cgroup=cgroup.path) as leader:
