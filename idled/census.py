@@ -48,7 +48,11 @@ class Census:
 
     def _count(self) -> None:
         self._began, self._found = clock.now(), {}
-        for process in filter(lambda found: found.alive, procfs.processes()):
+        for process in filter(lambda found: found.alive, self._all()):
             self._found.setdefault(self._number(process.pid), []).append(process)
         ended = clock.now()
         self._pause_until = ended + _PAUSE * (ended - self._began)
+
+    def _all(self) -> Iterator[Process]:
+        if (yield from procfs.processes()):
+            self._found[None] = []  # whatever it was, it was gone before it was read

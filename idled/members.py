@@ -144,9 +144,10 @@ class OfUser(NamedTuple):
         """Whether any process that has not ended is in it."""
         return self.slice.populated() and any(part.populated() for part in self._parts())
 
-    def kill(self) -> bool:
-        """SIGKILL to all of it; False where the kernel cannot."""
-        return all([part.kill() for part in self._parts()])
+    def kill(self) -> None:
+        """SIGKILL to all of it, where the kernel can."""
+        for part in self._parts():
+            part.kill()
 
     def joined(self) -> bool:
         """Whether the user has logged in anew."""

@@ -13,14 +13,14 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from .core.span import SEC, Usec
-from .shortage import is_shortage, tolerant
+from .shortage import tolerant
 
 #: Microseconds in a clock tick, the unit of a process's start.
 TICK: Final[Usec] = SEC // os.sysconf("SC_CLK_TCK")
@@ -112,11 +112,12 @@ def parse_stat(data: bytes) -> Process:
     )
 
 
-def processes() -> Iterator[Process]:
+def processes() -> Generator[Process, None, bool]:
     """All processes of the machine.
 
     What had ended when its turn came may have started another before, which no list had: then those are read, too, that
-    have come since. Each list is shorter and sooner read, and what does nothing but fork is met in one of them.
+    have come since. Each list is shorter and sooner read, and what does nothing but fork is met in one of them,
+    almost always. Returns whether it was not, and there may be such a one: in each list something had ended.
     """
     seen = set[int]()
     for _ in range(_MOST_LISTS):
@@ -127,7 +128,8 @@ def processes() -> Iterator[Process]:
             alive += found.alive
             yield found
         if alive == len(pids):
-            return
+            return False
+    return True
 
 
 def children(pid: int) -> Iterator[Process]:
@@ -405,20 +407,12 @@ class Cgroup(NamedTuple):
             return b"populated 1" in (_read(f"{self.path}/cgroup.events") or b"") and self.stands()
         return False
 
-    def kill(self) -> bool:
-        """SIGKILL to all in it and below at once; False where the kernel (before 5.14) cannot."""
-        try:
-            with _opened(self.path, os.O_PATH) as at:
-                if os.fstat(at).st_ino == self.inode:
-                    with _opened("cgroup.kill", os.O_WRONLY, at) as fd:
-                        os.write(fd, b"1")
-        except _GONE:
-            return not self.stands()
-        except OSError as error:
-            if is_shortage(error):
-                raise
-            return False
-        return True
+    def kill(self) -> None:
+        """SIGKILL to all in it and below at once, where the kernel can (5.14)."""
+        with tolerant, _opened(self.path, os.O_PATH) as at:
+            if os.fstat(at).st_ino == self.inode:
+                with _opened("cgroup.kill", os.O_WRONLY, at) as fd:
+                    os.write(fd, b"1")
 
 
 @contextmanager

@@ -27,7 +27,7 @@ class Threads(Executor):
         self._begun, self._idle = 0, threading.Semaphore(0)
 
     def begin(self) -> None:
-        """One of them before there is anything to do: the kernel may have who begins a thread wait, see clone(2)."""
+        """One of them before there is anything to do: the kernel may have who begins one wait."""
         with suppress(RuntimeError):  # all pids are taken; it is tried again once there is
             self._begin()
             self._idle.release()

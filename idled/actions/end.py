@@ -42,7 +42,7 @@ class End:
         self._since = clock.now()  # what was started since may not be known
         self._known: list[Process] = []
         self._killed = False
-        self._wholly: Future[bool] | None = None  # killed, whatever was started meanwhile
+        self._wholly: Future[None] | None = None  # killed, whatever was started meanwhile
         self._signalled = self._since  # when it was last, or who held it
         self._held: dict[tuple[int, int], Usec] = {}  # by whom, what: seen since when
         self.freed_from: set[str] = set()  # as name[pid], to be told

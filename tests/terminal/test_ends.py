@@ -119,9 +119,10 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[procfs.Cgroup]]:
     """Cgroups that somebody waits to kill; they are once it is over. Made up: for real the whole machine would wait."""
     over, killed, waiting = threading.Event(), procfs.Cgroup.kill, list[procfs.Cgroup]()
 
-    def late(self: procfs.Cgroup) -> bool:
+    def late(self: procfs.Cgroup) -> None:
         waiting.append(self)
-        return over.wait(30) and killed(self)
+        over.wait(30)
+        killed(self)
 
     monkeypatch.setattr(procfs.Cgroup, "kill", late)
     yield waiting
